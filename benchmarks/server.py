@@ -1,0 +1,292 @@
+"""A canned Tinker server: it knows every answer beforehand, so that what is measured is the client.
+
+    python -m benchmarks.server [--sample-latency SECONDS]
+
+Binds a free port of 127.0.0.1, prints its base URL, and serves until its standard input closes, so it
+cannot outlive whoever started it. Standard library only, one process, one thread. It answers as the
+hosted service does: sample and forward_backward results in proto, everything else in JSON, long polls
+held until the result is ready. ``GET /stats`` tells how many connections and requests it has seen.
+
+The proto is written and read by the few lines below instead of by generated code: the server then
+runs in any interpreter and owes nothing to either SDK. Field numbers are those of ``messages.proto``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import socket
+import struct
+import sys
+from collections import Counter
+from collections.abc import Iterator
+
+PREFIX = "/api/v1/"
+SAMPLED_TOKENS = 256
+BASE_MODEL = "Qwen/Qwen3-8B"
+
+JSON = b"application/json"
+PROTO = b"application/x-protobuf"
+
+
+# ---- just enough of protocol buffers ----
+
+
+def varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def number_field(number: int, value: int) -> bytes:
+    return varint(number << 3) + varint(value)
+
+
+def double_field(number: int, value: float) -> bytes:
+    return varint(number << 3 | 1) + struct.pack("<d", value)
+
+
+def bytes_field(number: int, payload: bytes) -> bytes:
+    return varint(number << 3 | 2) + varint(len(payload)) + payload
+
+
+def read_varint(message: memoryview, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = message[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return value, at
+
+
+def bytes_fields(message: memoryview, wanted: int) -> Iterator[memoryview]:
+    """The payloads of every length-delimited field ``wanted`` of a message, uncopied."""
+    at = 0
+    while at < len(message):
+        tag, at = read_varint(message, at)
+        number, kind = tag >> 3, tag & 7
+        if kind == 0:
+            _, at = read_varint(message, at)
+        elif kind == 2:
+            size, at = read_varint(message, at)
+            if number == wanted:
+                yield message[at : at + size]
+            at += size
+        else:
+            at += {1: 8, 5: 4}[kind]
+
+
+# ---- the answers ----
+
+
+def floats(count: int) -> bytes:
+    source = random.Random(count)
+    return struct.pack(f"<{count}f", *(-source.random() for _ in range(count)))
+
+
+def sample_result() -> bytes:
+    source = random.Random(0)
+    tokens = struct.pack(f"<{SAMPLED_TOKENS}i", *(source.randrange(150_000) for _ in range(SAMPLED_TOKENS)))
+    logprobs = floats(SAMPLED_TOKENS)
+    return bytes_field(1, number_field(1, 1) + bytes_field(2, tokens) + bytes_field(3, logprobs))
+
+
+def shape_of_batch(body: bytes) -> tuple[int, ...]:
+    """Tokens in each datum of a ForwardBackwardRequest."""
+    lengths = []
+    for datum in bytes_fields(memoryview(body), 3):
+        texts = (text for chunk in bytes_fields(datum, 1) for text in bytes_fields(chunk, 1))
+        lengths.append(sum(len(tokens) // 4 for text in texts for tokens in bytes_fields(text, 1)))
+    return tuple(lengths)
+
+
+def forward_backward_result(shape: tuple[int, ...]) -> bytes:
+    """One logprob for each token of each datum, and three metrics."""
+    offsets = [0]
+    for length in shape:
+        offsets.append(offsets[-1] + 4 * length)
+    logprobs = (
+        bytes_field(1, floats(sum(shape)))
+        + bytes_field(2, struct.pack(f"<{len(offsets)}q", *offsets))
+        + number_field(3, 1)
+    )
+    record = (
+        bytes_field(1, b"cross_entropy")
+        + bytes_field(2, bytes_field(1, b"logprobs") + bytes_field(2, logprobs))
+        + number_field(3, len(shape))
+    )
+    metrics = {"loss:sum": 1234.5, "loss:mean": 19.3, "unmasked_tokens:sum": float(sum(shape))}
+    return (
+        bytes_field(1, b"cross_entropy")
+        + bytes_field(2, record)
+        + b"".join(
+            bytes_field(3, bytes_field(1, name.encode()) + double_field(2, value))
+            for name, value in metrics.items()
+        )
+    )
+
+
+class Canned:
+    """What is answered to which path. Work becomes a promise: a request id that names its result."""
+
+    def __init__(self, sample_latency: float) -> None:
+        self.sample_latency = sample_latency
+        self.connections = 0
+        self.requests: Counter[str] = Counter()
+        self._promises: dict[str, tuple[float, bytes, bytes]] = {}
+        self._sample = sample_result()
+        self._batches: dict[tuple[int, ...], bytes] = {}
+        self._serial = 0
+
+    def stats(self) -> dict[str, object]:
+        return {"connections": self.connections, "requests": dict(self.requests)}
+
+    def promise(self, kind: bytes, result: bytes, delay: float = 0.0) -> str:
+        self._serial += 1
+        request_id = f"request-{self._serial}"
+        self._promises[request_id] = (asyncio.get_running_loop().time() + delay, kind, result)
+        return request_id
+
+    def answer(self, path: str, body: bytes, kind: bytes) -> tuple[float, int, bytes, bytes]:
+        """(loop time before which nothing is sent, status, content type, body)"""
+        if path == "/stats":
+            return 0.0, 200, JSON, json.dumps(self.stats()).encode()
+        call = path.partition(PREFIX)[2]
+        name = call.partition("/")[0] if call.partition("/")[0] in ("sessions", "samplers") else call
+        self.requests[name] += 1
+
+        if call == "retrieve_future":
+            request_id = json.loads(body)["request_id"]
+            ready, result_kind, result = self._promises[request_id]
+            return ready, 200, result_kind, result
+        if call == "asample":
+            promised = self.promise(PROTO, self._sample, self.sample_latency)
+            count = json.loads(body)["num_samples"]
+            ids = [f"{promised}-{index}" for index in range(count)]
+            return self.ok({"request_id": promised, "sample_sequence_ids": ids})
+        if call == "forward_backward":
+            if PROTO not in kind:
+                return 0.0, 415, JSON, b'{"detail": "the body must be application/x-protobuf"}'
+            shape = shape_of_batch(body)
+            if shape not in self._batches:
+                self._batches[shape] = forward_backward_result(shape)
+            return self.ok({"request_id": self.promise(PROTO, self._batches[shape])})
+        if call == "optim_step":
+            return self.ok({"request_id": self.promise(JSON, b'{"metrics": {"grad_norm:mean": 0.5}}')})
+        if call == "create_session":
+            return self.ok({"session_id": self.unique("session")})
+        if call == "session_heartbeat":
+            return self.ok({"type": "session_heartbeat"})
+        if call == "create_sampling_session":
+            return self.ok({"sampling_session_id": self.unique("sampler")})
+        if name == "samplers":
+            return self.ok({"sampler_id": call.partition("/")[2], "base_model": BASE_MODEL})
+        if call == "create_model":
+            model = json.dumps({"model_id": self.unique("model")}).encode()
+            return self.ok({"request_id": self.promise(JSON, model)})
+        if call == "get_info":
+            data = {"model_name": BASE_MODEL, "arch": "qwen3", "tokenizer_id": BASE_MODEL}
+            return self.ok({"model_id": json.loads(body)["model_id"], "model_data": data, "is_lora": True})
+        if call in ("client/config", "client/dynamic_config", "telemetry") or name == "sessions":
+            return self.ok({"status": "accepted"} if call == "telemetry" else {})
+        return 0.0, 404, JSON, json.dumps({"detail": f"not one of the canned calls: {path}"}).encode()
+
+    def unique(self, name: str) -> str:
+        self._serial += 1
+        return f"{name}-{self._serial}"
+
+    @staticmethod
+    def ok(document: dict[str, object]) -> tuple[float, int, bytes, bytes]:
+        return 0.0, 200, JSON, json.dumps(document).encode()
+
+
+# ---- HTTP/1.1 with keep-alive ----
+
+REASONS = {200: b"OK", 404: b"Not Found", 415: b"Unsupported Media Type"}
+
+
+class Connection(asyncio.Protocol):
+    def __init__(self, canned: Canned) -> None:
+        self._canned = canned
+        self._received = bytearray()
+        self._needed = 0  # bytes that must be there before looking again: large bodies come in many pieces
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._transport = transport
+        self._canned.connections += 1
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        while len(self._received) >= self._needed and self._one_request():
+            pass
+
+    def _one_request(self) -> bool:
+        end = self._received.find(b"\r\n\r\n")
+        if end < 0:
+            return False
+        request_line, *lines = bytes(self._received[:end]).split(b"\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)}
+        start = end + 4
+        if b"chunked" in headers.get(b"transfer-encoding", b""):
+            chunked = self._chunked_body(start)
+            if chunked is None:
+                return False
+            body, stop = chunked
+        else:
+            stop = start + int(headers.get(b"content-length", 0))
+            if len(self._received) < stop:
+                self._needed = stop
+                return False
+            body = bytes(self._received[start:stop])
+        del self._received[:stop]
+        self._needed = 0
+        path = request_line.split()[1].partition(b"?")[0].decode()
+        ready, status, kind, payload = self._canned.answer(path, body, headers.get(b"content-type", b""))
+        answer = b"HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n" % (
+            status, REASONS[status], kind, len(payload),
+        ) + payload  # fmt: skip
+        loop = asyncio.get_running_loop()
+        if ready > loop.time():
+            loop.call_at(ready, self._transport.write, answer)
+        else:
+            self._transport.write(answer)
+        return True
+
+    def _chunked_body(self, at: int) -> tuple[bytes, int] | None:
+        """The body and where it ends, or None while part of it is missing."""
+        body = bytearray()
+        while True:
+            line_end = self._received.find(b"\r\n", at)
+            if line_end < 0:
+                return None
+            size = int(self._received[at:line_end].partition(b";")[0], 16)
+            at = line_end + 2 + size + 2
+            if len(self._received) < at:
+                return None
+            if size == 0:
+                return bytes(body), at
+            body += self._received[line_end + 2 : at - 2]
+
+
+async def serve(sample_latency: float) -> None:
+    loop = asyncio.get_running_loop()
+    canned = Canned(sample_latency)
+    server = await loop.create_server(lambda: Connection(canned), "127.0.0.1", 0, backlog=4096)
+    host, port = server.sockets[0].getsockname()
+    print(f"http://{host}:{port}", flush=True)
+    await loop.run_in_executor(None, sys.stdin.read)
+    server.close()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.server")
+    parser.add_argument("--sample-latency", type=float, default=0.0, help="seconds until a sample is ready")
+    asyncio.run(serve(parser.parse_args().sample_latency))
