@@ -157,8 +157,10 @@ class Canned:
         """(loop time before which nothing is sent, status, content type, body)"""
         if path == "/stats":
             return 0.0, 200, JSON, json.dumps(self.stats()).encode()
-        call = path.partition(PREFIX)[2]
-        name = call.partition("/")[0] if call.partition("/")[0] in ("sessions", "samplers") else call
+        call = path.removeprefix(PREFIX)
+        name, _, rest = call.partition("/")
+        if name not in ("sessions", "samplers"):  # whose second part is an id
+            name = call
         self.requests[name] += 1
 
         if call == "retrieve_future":
@@ -186,7 +188,7 @@ class Canned:
         if call == "create_sampling_session":
             return self.ok({"sampling_session_id": self.unique("sampler")})
         if name == "samplers":
-            return self.ok({"sampler_id": call.partition("/")[2], "base_model": BASE_MODEL})
+            return self.ok({"sampler_id": rest, "base_model": BASE_MODEL})
         if call == "create_model":
             model = json.dumps({"model_id": self.unique("model")}).encode()
             return self.ok({"request_id": self.promise(JSON, model)})
@@ -211,9 +213,16 @@ class Canned:
 REASONS = {200: b"OK", 404: b"Not Found", 415: b"Unsupported Media Type"}
 
 
+def header(headers: bytes, name: bytes) -> bytes:
+    """The value of one header among lower-cased ones: few are asked for, so none is parsed in advance."""
+    _, _, rest = headers.partition(b"\r\n" + name + b":")
+    return rest.partition(b"\r\n")[0].strip()
+
+
 class Connection(asyncio.Protocol):
     def __init__(self, canned: Canned) -> None:
         self._canned = canned
+        self._loop = asyncio.get_running_loop()
         self._received = bytearray()
         self._needed = 0  # bytes that must be there before looking again: large bodies come in many pieces
 
@@ -232,30 +241,29 @@ class Connection(asyncio.Protocol):
         end = self._received.find(b"\r\n\r\n")
         if end < 0:
             return False
-        request_line, *lines = bytes(self._received[:end]).split(b"\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)}
+        head = bytes(self._received[:end])
+        headers = head.lower()
         start = end + 4
-        if b"chunked" in headers.get(b"transfer-encoding", b""):
+        if b"chunked" in header(headers, b"transfer-encoding"):
             chunked = self._chunked_body(start)
             if chunked is None:
                 return False
             body, stop = chunked
         else:
-            stop = start + int(headers.get(b"content-length", 0))
+            stop = start + int(header(headers, b"content-length") or 0)
             if len(self._received) < stop:
                 self._needed = stop
                 return False
             body = bytes(self._received[start:stop])
         del self._received[:stop]
         self._needed = 0
-        path = request_line.split()[1].partition(b"?")[0].decode()
-        ready, status, kind, payload = self._canned.answer(path, body, headers.get(b"content-type", b""))
+        path = head.split(b" ", 2)[1].partition(b"?")[0].decode()
+        ready, status, kind, payload = self._canned.answer(path, body, header(headers, b"content-type"))
         answer = b"HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n" % (
             status, REASONS[status], kind, len(payload),
         ) + payload  # fmt: skip
-        loop = asyncio.get_running_loop()
-        if ready > loop.time():
-            loop.call_at(ready, self._transport.write, answer)
+        if ready > self._loop.time():
+            self._loop.call_at(ready, self._transport.write, answer)
         else:
             self._transport.write(answer)
         return True
