@@ -17,6 +17,7 @@ import argparse
 import asyncio
 import json
 import random
+import re
 import socket
 import struct
 import sys
@@ -25,6 +26,7 @@ from collections.abc import Iterator
 
 PREFIX = "/api/v1/"
 SAMPLED_TOKENS = 256
+NUM_SAMPLES = re.compile(rb'"num_samples":\s*(\d+)')
 BASE_MODEL = "Qwen/Qwen3-8B"
 
 JSON = b"application/json"
@@ -169,8 +171,8 @@ class Canned:
             return ready, 200, result_kind, result
         if call == "asample":
             promised = self.promise(PROTO, self._sample, self.sample_latency)
-            count = json.loads(body)["num_samples"]
-            ids = [f"{promised}-{index}" for index in range(count)]
+            count = NUM_SAMPLES.search(body)  # not parsed: most of the body is the prompt
+            ids = [f"{promised}-{index}" for index in range(int(count[1]) if count else 1)]
             return self.ok({"request_id": promised, "sample_sequence_ids": ids})
         if call == "forward_backward":
             if PROTO not in kind:
