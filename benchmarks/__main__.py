@@ -63,7 +63,10 @@ def run(interpreters: dict[str, Path], works: list[str], count: int) -> tuple[Pa
     traffic: Traffic = {}
     failures = []
     for sdk, python in interpreters.items():
-        measure(python, sdk, "import")  # so that no first import pays for a cold disk
+        try:
+            measure(python, sdk, "import")  # so that no first import pays for a cold disk
+        except RuntimeError as error:
+            raise SystemExit(str(error)) from None
     for work in works:
         for number in range(1, count + 1):
             try:
