@@ -68,7 +68,7 @@ def importing(sdk: str, base_url: str) -> dict[str, float]:
     return {"import_time": elapsed, "import_memory": peak_memory()}
 
 
-def sampler_of(module: Any, base_url: str, **options: float) -> tuple[Any, Any]:
+def sampler_of(module: Any, base_url: str, **options: Any) -> tuple[Any, Any]:
     service = module.ServiceClient(base_url=base_url, **options)
     client = service.create_sampling_client(base_model=BASE_MODEL)
     return service, getattr(client, "result", lambda: client)()
@@ -161,10 +161,12 @@ def heartbeat(sdk: str, base_url: str) -> dict[str, float]:
     import urllib.request
 
     module = load(sdk)
-    options = {"heartbeat_interval": HEARTBEAT_SECONDS}
+    options: dict[str, Any] = {}
     if sdk == "tinker":
         hurry_official_heartbeat()
-        options = {}
+    else:
+        manager = sys.modules["tinkex.session_manager"].SessionManager
+        options["session_manager"] = manager(heartbeat_interval=HEARTBEAT_SECONDS)
 
     def beats() -> int:
         with urllib.request.urlopen(f"{base_url}/stats") as answer:
