@@ -1,0 +1,66 @@
+"""Package metadata. The version is in ``tinkex/_version.py``, the settings of tools in ``pyproject.toml``."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+
+def read_version() -> str:
+    # Read, not imported: the package's dependencies are not there yet while it is being built.
+    source = (HERE / "tinkex" / "_version.py").read_text(encoding="utf-8")
+    match = re.search(r'^__version__ = "([^"]+)"$', source, re.MULTILINE)
+    if match is None:
+        raise RuntimeError("tinkex/_version.py has no __version__ line")
+    return match.group(1)
+
+
+EXTRAS = {
+    "local": ["numpy>=1.26", "flask>=3.0", "waitress>=3.0", "safetensors>=0.4", "threadpoolctl>=3.1"],
+    "cli": ["click>=8.1.3", "rich>=13.0"],
+    "tokenizers": ["tokenizers>=0.15"],
+    "test": [
+        "pytest>=8.0",
+        "pytest-timeout>=2.3",
+        "hypothesis>=6.100",
+        "responses>=0.25",
+        "requests-mock>=1.12",
+    ],
+}
+
+setup(
+    name="tinkex",
+    version=read_version(),
+    description="A blocking, threaded Python SDK for the Tinker fine-tuning API, with an embedded server",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["tinkex", "tinkex.*"]),
+    package_data={
+        "tinkex": ["py.typed"],
+        "tinkex.wire": ["*.proto", "*.pyi"],
+        "tinkex.cli": ["data/*.jsonl"],
+    },
+    install_requires=["requests>=2.31", "urllib3>=2.0.2", "dataclasses-json>=0.6.1", "protobuf>=4.25"],
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["tinkex = tinkex.cli:main"]},
+    zip_safe=False,
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Programming Language :: Python :: 3.14",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+)

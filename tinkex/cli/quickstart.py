@@ -1,0 +1,182 @@
+"""``tinkex quickstart``: fine-tune a model on a text file and show what it learned."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+import tinkex
+from tinkex import types
+from tinkex.cli import finetune
+from tinkex.cli.dataset import (
+    DatasetError,
+    Example,
+    default_path,
+    demonstration,
+    find_completion,
+    read_examples,
+)
+from tinkex.cli.plot import area_plot
+
+LOCAL = "local://"
+SMALL_MODEL_RATE = 1e-2
+LARGE_MODEL_RATE = 5e-4
+LEARNED = 0.05  # nats per byte: by heart
+
+_REPORT_EVERY = 25
+_LONGEST_ANSWER = 128  # tokens, where nothing says how long the answer is to be
+
+
+@click.command()
+@click.argument("path", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
+@click.option(
+    "--base-url", help="The Tinker server. Default: $TINKER_BASE_URL, else one inside this process."
+)
+@click.option("--model", help="The base model. Default: the first that the server offers.")
+@click.option(
+    "--steps", type=click.IntRange(1), default=600, show_default=True, help="The most training steps."
+)
+@click.option(
+    "--rank", type=click.IntRange(1), default=32, show_default=True, help="Rank of the LoRA adapters."
+)
+@click.option(
+    "--learning-rate", type=click.FloatRange(0, min_open=True), help="Default: by the model's size."
+)
+@click.option("--prompt", help="What to ask before and after. Default: an opening from the file.")
+@click.option(
+    "--max-bytes",
+    type=click.IntRange(1),
+    default=10_000,
+    show_default=True,
+    help="How much of the file to learn, from its beginning.",
+)
+def quickstart(
+    path: Path | None,
+    base_url: str | None,
+    model: str | None,
+    steps: int,
+    rank: int,
+    learning_rate: float | None,
+    prompt: str | None,
+    max_bytes: int,
+) -> None:
+    """Fine-tune a model on PATH and show its answer to a prompt before and after.
+
+    PATH is a UTF-8 text file: JSON lines with "prompt" and "completion", or plain lines, learned by heart.
+    Without it the model learns a small data set about Tinkex. The API key comes from TINKER_API_KEY.
+    """
+    source = path or default_path()
+    everything = read_examples(source)
+    examples = _first_bytes(everything, max_bytes)
+    url = base_url or os.environ.get("TINKER_BASE_URL") or LOCAL
+    asked = _question(examples, prompt)
+    with tinkex.ServiceClient(base_url=url) as service:
+        name = model or _first_model(service)
+        left_out = len(everything) - len(examples)
+        click.echo(f"{name} on {url} learns {len(examples)} examples of {source.name}", nl=not left_out)
+        if left_out:
+            click.echo(f" ({left_out} more are beyond --max-bytes {max_bytes})")
+        training = service.create_lora_training_client(name, rank=rank, seed=0)
+        tokenizer = training.get_tokenizer()
+        lessons = [finetune.lesson(tokenizer, example) for example in examples]
+        lessons = [item for item in lessons if item.trained]
+        rate = learning_rate or (SMALL_MODEL_RATE if name == "tinkex/byte-lm" else LARGE_MODEL_RATE)
+
+        click.echo(f"prompt:   {_shown(asked.prompt)}")
+        if asked.completion:
+            click.echo(f"expected: {_shown(asked.completion)}")
+        click.echo(f"before:   {_shown(_answer(training, tokenizer, asked))}\n")
+
+        started = time.monotonic()
+        before = finetune.loss_per_byte(training, lessons)
+        click.echo(f"loss before training {before:6.3f} nats per byte")
+        losses = _train(training, lessons, steps, rate)
+        after = finetune.loss_per_byte(training, lessons)
+        seconds = time.monotonic() - started
+        click.echo(
+            f"loss after training  {after:6.3f} nats per byte ({len(losses)} steps, {seconds:.1f} s)\n"
+        )
+        click.echo(area_plot([before, *losses], "loss, nats per byte"))
+
+        answer = _answer(training, tokenizer, asked)
+        click.echo(f"\nprompt:   {_shown(asked.prompt)}\nafter:    {_shown(answer)}")
+        if asked.completion:
+            learned = answer == asked.completion
+            click.echo(
+                "learned:  yes, word for word" if learned else "learned:  not yet; more --steps may help"
+            )
+
+
+def _train(
+    training: tinkex.TrainingClient, lessons: Sequence[finetune.Lesson], steps: int, rate: float
+) -> list[float]:
+    """Train under a progress bar (on a terminal's stderr only); the loss after each step."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[loss]}"),
+    )
+    losses: list[float] = []
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("training", total=steps, loss="")
+        for step in finetune.train(training, lessons, steps=steps, learning_rate=rate, target=LEARNED):
+            losses.append(step.loss)
+            progress.update(task, completed=step.number, loss=f"{step.loss:.3f} nats per byte")
+            if step.number % _REPORT_EVERY == 0:
+                click.echo(f"  step {step.number:4}  loss {step.loss:6.3f}")
+    return losses
+
+
+def _answer(training: tinkex.TrainingClient, tokenizer: finetune.Tokenizer, asked: Example) -> str:
+    """What the model, as it is now, says after the prompt, taking the likeliest token each time."""
+    expected = tokenizer.encode(asked.completion + finetune.END) if asked.completion else []
+    prompt = types.ModelInput.from_ints(list(tokenizer.encode(asked.prompt)))
+    limits = types.SamplingParams(max_tokens=len(expected) or _LONGEST_ANSWER, temperature=0.0)
+    sampler = training.save_weights_and_get_sampling_client()
+    sequence = sampler.sample(prompt, num_samples=1, sampling_params=limits).result().sequences[0]
+    text = tokenizer.decode(list(sequence.tokens))
+    # A completion may have line ends of its own; the last one is the mark that closes it.
+    return (
+        text.removesuffix(finetune.END) if finetune.END in asked.completion else text.split(finetune.END)[0]
+    )
+
+
+def _question(examples: Sequence[Example], prompt: str | None) -> Example:
+    if prompt is None:
+        return demonstration(examples)
+    if not prompt:
+        raise DatasetError("--prompt is empty: give at least one character")
+    return Example(prompt, find_completion(examples, prompt) or "")
+
+
+def _first_bytes(examples: Sequence[Example], limit: int) -> list[Example]:
+    """The first examples, at least one, that fit into ``limit`` bytes of prompts and completions."""
+    kept: list[Example] = []
+    for example in examples:
+        limit -= len((example.prompt + example.completion).encode("utf-8", errors="replace"))
+        if kept and limit < 0:
+            break
+        kept.append(example)
+    return kept
+
+
+def _first_model(service: tinkex.ServiceClient) -> str:
+    models = [model.model_name for model in service.get_server_capabilities().supported_models]
+    names = [name for name in models if name]
+    if not names:
+        raise tinkex.InputError("the server offers no models: name one with --model")
+    return names[0]
+
+
+def _shown(text: str) -> str:
+    """On one line, with what a terminal would act on spelled out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
