@@ -1,0 +1,80 @@
+"""Tinkex: the blocking, threaded Python SDK for the Tinker fine-tuning API.
+
+    import tinkex
+    from tinkex import types
+
+    with tinkex.ServiceClient(base_url="local://") as service:
+        training = service.create_lora_training_client("tinkex/byte-lm", rank=32)
+
+``ServiceClient`` is where to start; ``types`` holds the data; every error is a ``TinkerError``.
+"""
+
+from tinkex import types
+from tinkex._version import __version__
+from tinkex.config import Config
+from tinkex.errors import (
+    APIConnectionError,
+    APIError,
+    APIResponseValidationError,
+    APIStatusError,
+    APITimeoutError,
+    AuthenticationError,
+    BadRequestError,
+    BillingError,
+    ClientClosedError,
+    ClientPoisonedError,
+    ConfigError,
+    ConflictError,
+    InputError,
+    InternalServerError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitError,
+    RequestFailedError,
+    SessionEndedError,
+    TinkerError,
+    UnprocessableEntityError,
+)
+from tinkex.futures import APIFuture
+from tinkex.sampling_client import SamplingClient
+from tinkex.service_client import ServiceClient
+from tinkex.session_manager import SessionInfo, SessionManager
+from tinkex.supervisor import ClientSupervisor
+from tinkex.training_client import TrainingClient
+from tinkex.types import *  # noqa: F403
+from tinkex.types import __all__ as _type_names
+
+__all__ = [
+    "APIConnectionError",
+    "APIError",
+    "APIFuture",
+    "APIResponseValidationError",
+    "APIStatusError",
+    "APITimeoutError",
+    "AuthenticationError",
+    "BadRequestError",
+    "BillingError",
+    "ClientClosedError",
+    "ClientPoisonedError",
+    "ClientSupervisor",
+    "Config",
+    "ConfigError",
+    "ConflictError",
+    "InputError",
+    "InternalServerError",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "RateLimitError",
+    "RequestFailedError",
+    "SamplingClient",
+    "ServiceClient",
+    "SessionEndedError",
+    "SessionInfo",
+    "SessionManager",
+    "TinkerError",
+    "TrainingClient",
+    "UnprocessableEntityError",
+    "__version__",
+    "types",
+    *_type_names,
+]

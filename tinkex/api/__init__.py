@@ -1,0 +1,1 @@
+"""One function per endpoint: typed in, typed out, no state, no sleeping, no retrying."""

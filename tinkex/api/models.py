@@ -1,0 +1,89 @@
+"""Making models, and what is known of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tinkex.api.call import post, read, send
+from tinkex.api.futures import Promise, read_promise
+from tinkex.http.transport import Transport
+from tinkex.types.server import GetInfoResponse, WeightsInfoResponse
+from tinkex.types.training import LoraConfig, OptimizerConfig
+
+
+def create_model(
+    transport: Transport,
+    session_id: str,
+    model_seq_id: int,
+    base_model: str,
+    lora_config: LoraConfig,
+    user_metadata: Mapping[str, str] | None,
+    optimizer: OptimizerConfig | None,
+) -> Promise:
+    """Make a LoRA model on ``base_model``; the result names its ``model_id``."""
+    payload: dict[str, Any] = {
+        "type": "create_model",
+        "session_id": session_id,
+        "model_seq_id": model_seq_id,
+        "base_model": base_model,
+        "lora_config": lora_config.to_wire(),
+        **_optional(user_metadata, optimizer),
+    }
+    return read_promise(send(transport, "POST", "/create_model", payload))
+
+
+def create_model_from_weights(
+    transport: Transport,
+    session_id: str,
+    model_seq_id: int,
+    path: str,
+    with_optimizer: bool,
+    base_model: str | None,
+    user_metadata: Mapping[str, str] | None,
+    optimizer: OptimizerConfig | None,
+    weights_access_token: str | None,
+) -> Promise:
+    """Make a model from a checkpoint in one call; servers that cannot do that refuse it (404 or 422)."""
+    payload: dict[str, Any] = {
+        "type": "load_weights",
+        "session_id": session_id,
+        "model_seq_id": model_seq_id,
+        "path": path,
+        "optimizer": with_optimizer,
+        **_optional(user_metadata, optimizer),
+    }
+    if base_model is not None:
+        payload["base_model"] = base_model
+    if weights_access_token is not None:
+        payload["weights_access_token"] = weights_access_token
+    return read_promise(send(transport, "POST", "/load_weights", payload))
+
+
+def get_info(transport: Transport, model_id: str) -> GetInfoResponse:
+    """What a training model is; a ``:suffix`` of its tokenizer id is dropped."""
+    answer = post(transport, "/get_info", {"type": "get_info", "model_id": model_id})
+    data = answer.get("model_data") if isinstance(answer, dict) else None
+    if isinstance(data, dict) and data.get("tokenizer_id"):
+        data["tokenizer_id"] = data["tokenizer_id"].split(":")[0]
+    return read(GetInfoResponse, answer)
+
+
+def weights_info(transport: Transport, tinker_path: str) -> WeightsInfoResponse:
+    """How the model of a checkpoint was made."""
+    return read(WeightsInfoResponse, post(transport, "/weights_info", {"tinker_path": tinker_path}))
+
+
+def unload_model(transport: Transport, model_id: str) -> Promise:
+    """Free the model on the server."""
+    payload = {"type": "unload_model", "model_id": model_id}
+    return read_promise(send(transport, "POST", "/unload_model", payload))
+
+
+def _optional(user_metadata: Mapping[str, str] | None, optimizer: OptimizerConfig | None) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    if user_metadata is not None:
+        fields["user_metadata"] = dict(user_metadata)
+    if optimizer is not None:
+        fields["optimizer_config"] = optimizer.to_wire()
+    return fields

@@ -1,0 +1,90 @@
+"""The server as a whole, and sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tinkex.api.call import post, read
+from tinkex.config import Config
+from tinkex.errors import NotFoundError
+from tinkex.http.transport import Transport
+from tinkex.types.server import (
+    CreateSessionResponse,
+    DynamicFlags,
+    GetServerCapabilitiesResponse,
+    ServerFlags,
+)
+
+PROTOCOL_VERSION = "0.38.0"
+"""The protocol version this client speaks; the hosted service gates on it."""
+
+
+def client_config(transport: Transport) -> ServerFlags:
+    """How the server wants to be spoken to; the defaults where it has no such endpoint."""
+    try:
+        answer = post(transport, "/client/config", {"sdk_version": PROTOCOL_VERSION})
+    except NotFoundError:
+        return ServerFlags()
+    return read(ServerFlags, _without_nulls(answer))
+
+
+def dynamic_config(transport: Transport) -> DynamicFlags:
+    """The flags that may change while a client lives; the defaults where there is no such endpoint."""
+    try:
+        answer = post(transport, "/client/dynamic_config", {"sdk_version": PROTOCOL_VERSION}, tries=1)
+    except NotFoundError:
+        return DynamicFlags()
+    return read(DynamicFlags, _without_nulls(answer))
+
+
+def create_session(transport: Transport, config: Config) -> CreateSessionResponse:
+    """Open a session with the tags, metadata, project and display name of ``config``."""
+    payload: dict[str, Any] = {
+        "type": "create_session",
+        "tags": list(config.tags),
+        "user_metadata": dict(config.user_metadata) if config.user_metadata is not None else None,
+        "sdk_version": PROTOCOL_VERSION,
+    }
+    if config.project_id is not None:
+        payload["project_id"] = config.project_id
+    if config.display_name is not None:
+        payload["display_name"] = config.display_name
+    return read(CreateSessionResponse, post(transport, "/create_session", payload))
+
+
+def heartbeat(transport: Transport, session_id: str, timeout: float) -> None:
+    """Tell the server that the session is in use. One try of ``timeout`` seconds."""
+    payload = {"type": "session_heartbeat", "session_id": session_id}
+    post(transport, "/session_heartbeat", payload, timeout=timeout, tries=1)
+
+
+def finish_session(
+    transport: Transport, session_id: str, status: str, detail: str | None, timeout: float, tries: int
+) -> None:
+    """End the session for good; servers without this endpoint (404) drop it when its beats stop."""
+    payload: dict[str, Any] = {"reason": {"type": status}}
+    if detail is not None:
+        payload["detail"] = detail
+    transport_options: dict[str, Any] = {"timeout": timeout, "tries": tries}
+    try:
+        post(transport, f"/sessions/{session_id}/finish", payload, **transport_options)
+    except NotFoundError:
+        pass
+
+
+def get_server_capabilities(transport: Transport) -> GetServerCapabilitiesResponse:
+    """The models on offer. Some servers call a model's name ``model_id``."""
+    answer = transport.request("GET", "/get_server_capabilities").json()
+    models = answer.get("supported_models") if isinstance(answer, dict) else None
+    named = [
+        {**model, "model_name": model.get("model_name") or model.get("model_id")}
+        for model in models or ()
+        if isinstance(model, dict)
+    ]
+    return read(GetServerCapabilitiesResponse, {"supported_models": named})
+
+
+def _without_nulls(answer: Any) -> Mapping[str, Any]:
+    """A flag that is null means its default, as one that is absent does."""
+    return {name: value for name, value in dict(answer or {}).items() if value is not None}

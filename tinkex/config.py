@@ -1,0 +1,156 @@
+"""Settings, and the only place that reads the environment.
+
+A ``Config`` is made once (``Config.from_env``), never changes, and is passed down; two clients with two
+configs share nothing but the process. Its ``repr`` hides secrets.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from tinkex.errors import ConfigError
+
+DEFAULT_BASE_URL = "https://tinker.thinkingmachines.dev/services/tinker-prod"
+"""The hosted service, used when neither an argument nor ``TINKER_BASE_URL`` names another."""
+
+LOCAL_SCHEME = "local"
+"""``local://`` is the embedded server; ``local:///some/dir`` keeps its checkpoints in that folder."""
+
+WireFormat = Literal["auto", "proto", "json"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of one client. Times are in seconds.
+
+    Raises ``ConfigError`` for values that cannot work. ``Config(...)`` takes what it is given;
+    ``Config.from_env(...)`` fills the rest from the ``TINKER_*`` environment variables.
+    """
+
+    base_url: str = DEFAULT_BASE_URL
+    api_key: str | None = field(default=None, repr=False)
+    credential_cmd: str | None = field(default=None, repr=False)
+    """A shell command that prints a credential; used when there is no ``api_key``."""
+
+    project_id: str | None = None
+    tags: tuple[str, ...] = ()
+    user_metadata: Mapping[str, str] | None = None
+    display_name: str | None = None
+
+    default_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    proxies: Mapping[str, str] | None = field(default=None, repr=False)
+    """As ``requests`` takes them; None leaves the choice to the usual proxy variables."""
+
+    connect_timeout: float = 5.0
+    read_timeout: float = 60.0
+    max_tries: int = 10
+    """Tries of one HTTP call, the first included."""
+    retry_delay: float = 0.5
+    """Before the second try; doubles up to ``retry_delay_max``, with 25 % jitter either way."""
+    retry_delay_max: float = 10.0
+    poll_timeout: float = 45.0
+    """Client-side limit of one long poll for a result."""
+    outage_timeout: float = 300.0
+    """How long a pending result survives a server that cannot be reached or only answers 5xx."""
+
+    wire_format: WireFormat = "auto"
+    """Of training bodies: ``auto`` tries proto first and falls back to JSON where a server refuses it."""
+    telemetry: bool = True
+
+    def __post_init__(self) -> None:
+        _check_url(self.base_url)
+        _check_key(self.api_key)
+        if not self.is_local and not self.api_key and not self.credential_cmd:
+            raise ConfigError(
+                "no API key: pass api_key=..., set TINKER_API_KEY, or use base_url='local://' "
+                "for the embedded server, which needs none"
+            )
+        if self.wire_format not in ("auto", "proto", "json"):
+            raise ConfigError(f"wire_format must be 'auto', 'proto' or 'json', not {self.wire_format!r}")
+        for name in ("connect_timeout", "read_timeout", "poll_timeout", "outage_timeout"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not 0 < value < math.inf:
+                raise ConfigError(f"{name} must be a positive number of seconds, not {value!r}")
+        if self.max_tries < 1:
+            raise ConfigError(f"max_tries must be at least 1, not {self.max_tries!r}")
+        for name, value in self.default_headers.items():
+            if not isinstance(name, str) or not isinstance(value, str) or set("\r\n") & set(name + value):
+                raise ConfigError(f"default header {name!r} must be one line of text")
+        object.__setattr__(
+            self, "base_url", self.base_url.rstrip("/") if not self.is_local else self.base_url
+        )
+
+    @property
+    def is_local(self) -> bool:
+        """Whether ``base_url`` means the embedded server."""
+        return self.base_url.startswith(LOCAL_SCHEME + "://")
+
+    @property
+    def local_directory(self) -> str | None:
+        """The checkpoint folder of ``local:///folder``; None for plain ``local://``."""
+        return self.base_url[len(LOCAL_SCHEME) + 3 :] or None
+
+    @classmethod
+    def from_env(cls, **overrides: Any) -> Config:
+        """A config from ``overrides`` (None counts as not given) and, for the rest, the environment.
+
+        Reads ``TINKER_API_KEY``, ``TINKER_BASE_URL``, ``TINKER_PROJECT_ID``, ``TINKER_TAGS`` (comma list),
+        ``TINKER_TELEMETRY``, ``TINKER_CREDENTIAL_CMD`` and ``CLOUDFLARE_ACCESS_CLIENT_ID`` / ``_SECRET``;
+        an empty variable counts as unset.
+        """
+        given = {name: value for name, value in overrides.items() if value is not None}
+        unknown = given.keys() - {f.name for f in fields(cls)}
+        if unknown:
+            raise ConfigError(f"unknown settings: {', '.join(sorted(unknown))}")
+        env = {name: value for name, value in os.environ.items() if value}
+        found: dict[str, Any] = {
+            "base_url": env.get("TINKER_BASE_URL"),
+            "api_key": env.get("TINKER_API_KEY"),
+            "credential_cmd": env.get("TINKER_CREDENTIAL_CMD"),
+            "project_id": env.get("TINKER_PROJECT_ID"),
+            "tags": tuple(tag.strip() for tag in env.get("TINKER_TAGS", "").split(",") if tag.strip()),
+            "telemetry": env.get("TINKER_TELEMETRY", "1").lower() not in ("0", "false", "no", "off"),
+        }
+        settings = {name: value for name, value in found.items() if value is not None} | given
+        access = {
+            "CF-Access-Client-Id": env.get("CLOUDFLARE_ACCESS_CLIENT_ID"),
+            "CF-Access-Client-Secret": env.get("CLOUDFLARE_ACCESS_CLIENT_SECRET"),
+        }
+        headers = {name: value for name, value in access.items() if value}
+        settings["default_headers"] = headers | dict(settings.get("default_headers") or {})
+        return cls(**settings)
+
+
+def _check_url(url: object) -> None:
+    if not isinstance(url, str):
+        raise ConfigError(f"base_url must be text, not {type(url).__name__}")
+    if url.startswith(LOCAL_SCHEME + "://"):
+        return
+    try:
+        parts = urlsplit(url)
+        port_is_fine = parts.port is None or parts.port > 0
+    except ValueError as error:
+        raise ConfigError(f"base_url {url!r} is not a URL: {error}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine:
+        raise ConfigError(f"base_url must look like https://host[:port]/path or local://, not {url!r}")
+    if parts.username or parts.password:
+        raise ConfigError("base_url must not carry a user name or password; use api_key")
+    if any(c.isspace() for c in url) or parts.query or parts.fragment:
+        raise ConfigError(f"base_url must have no spaces, query or fragment, not {url!r}")
+
+
+def _check_key(key: object) -> None:
+    """A key is ``tml-…`` or a JWT (``eyJ…``); the message never shows it."""
+    if key is None:
+        return
+    if not isinstance(key, str):
+        raise ConfigError(f"api_key must be text, not {type(key).__name__}")
+    if not key.startswith(("tml-", "eyJ")) or not key.isascii() or not key.isprintable() or " " in key:
+        raise ConfigError(
+            "malformed API key: it must start with 'tml-' (or be a JWT, 'eyJ...') and be one word"
+        )

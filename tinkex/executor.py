@@ -1,0 +1,126 @@
+"""An executor whose threads never hold up the end of the process."""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from typing import Any, TypeVar
+
+from tinkex.forks import renew_after_fork
+
+R = TypeVar("R")
+logger = logging.getLogger("tinkex")
+
+IDLE_SECONDS = 5.0
+
+
+class DaemonExecutor(Executor):
+    """A ``concurrent.futures.Executor`` of daemon threads that end when idle.
+
+    ``ThreadPoolExecutor`` will not do: the interpreter joins its workers before any exit hook runs, so
+    one worker in a long poll would hold up the exit for minutes, and with it the hook that ends the
+    session. Its threads also live as long as it does; these start on demand and end after five idle
+    seconds, so that a client at rest has none.
+    """
+
+    def __init__(self, max_workers: int, name: str) -> None:
+        self.max_workers = max_workers
+        self.name = name
+        self._numbers = itertools.count(1)
+        self._shut_down = False
+        self._reset()
+        renew_after_fork(self)
+
+    def run(self, task: Callable[[], None]) -> None:
+        """Run ``task`` on a thread; it must deal with its own errors (one that escapes is logged)."""
+        with self._changed:
+            if self._shut_down:
+                raise RuntimeError(f"executor {self.name!r} is shut down")
+            self._tasks.append(task)
+            if self._idle >= len(self._tasks):
+                self._changed.notify()
+                return
+            if len(self._threads) >= self.max_workers:
+                return
+            thread = threading.Thread(
+                target=self._work, name=f"tinkex-{self.name}-{next(self._numbers)}", daemon=True
+            )
+            self._threads.add(thread)
+        try:
+            thread.start()
+        except RuntimeError:  # no more threads to be had
+            with self._changed:
+                self._threads.discard(thread)
+                if self._threads:
+                    return  # another one will get to it
+                self._tasks.remove(task)
+            raise
+
+    def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
+        """Run ``fn(*args, **kwargs)``; the future of what it returns."""
+        future: Future[R] = Future()
+
+        def task() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(fn(*args, **kwargs))
+                except BaseException as error:
+                    future.set_exception(error)
+
+        self.run(task)
+        return future
+
+    def shutdown(
+        self, wait: bool = True, *, cancel_futures: bool = False, timeout: float | None = None
+    ) -> None:
+        """Take no more work; drop what has not begun if ``cancel_futures``; join the threads if ``wait``.
+
+        ``timeout`` bounds the joining, in seconds.
+        """
+        with self._changed:
+            self._shut_down = True
+            if cancel_futures:
+                self._tasks.clear()
+            threads = list(self._threads)
+            self._changed.notify_all()
+        if not wait:
+            return
+        end = None if timeout is None else time.monotonic() + timeout
+        for thread in threads:
+            if thread is not threading.current_thread() and thread.ident is not None:
+                thread.join(None if end is None else max(0.0, end - time.monotonic()))
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                if not self._tasks:
+                    self._idle += 1
+                    self._changed.wait_for(self._has_news, IDLE_SECONDS)
+                    self._idle -= 1
+                if not self._tasks:
+                    self._threads.discard(threading.current_thread())
+                    return
+                task = self._tasks.popleft()
+            try:
+                task()
+            except BaseException:
+                logger.exception("a task of executor %r failed", self.name)
+            del task  # an idle worker must keep no client alive
+
+    def _has_news(self) -> bool:
+        return bool(self._tasks) or self._shut_down
+
+    def _reset(self) -> None:
+        # Reentrant, since the garbage collector may shut an executor down in a thread that holds it.
+        self._changed = threading.Condition()
+        self._tasks: collections.deque[Callable[[], None]] = collections.deque()
+        self._threads: set[threading.Thread] = set()
+        self._idle = 0
+
+    def _after_fork(self) -> None:
+        self._reset()

@@ -1,0 +1,67 @@
+"""``APIFuture``: the result of work on the server, when it comes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, InvalidStateError
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class APIFuture(Future[T]):
+    """A ``concurrent.futures.Future`` that can also be awaited.
+
+    ``result(timeout)`` blocks and can be interrupted by Ctrl-C; ``concurrent.futures.wait`` and
+    ``as_completed``, ``add_done_callback`` and ``asyncio.wrap_future`` work as on any other.
+    ``cancel()`` succeeds until the result is there; the server is told where it can be.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on_cancel: Callable[[], None] | None = None
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return asyncio.wrap_future(self).__await__()
+
+    async def result_async(self, timeout: float | None = None) -> T:
+        """The result, awaited for at most ``timeout`` seconds."""
+        return await asyncio.wait_for(asyncio.wrap_future(self), timeout)
+
+    def cancel(self) -> bool:
+        """Give up on the result; False if it is already there."""
+        was_done = self.done()
+        cancelled = super().cancel()
+        hook = self.on_cancel
+        if cancelled and not was_done and hook is not None:
+            hook()
+        return cancelled
+
+    def fulfil(self, work: Callable[[], T]) -> None:
+        """Set the outcome of ``work()``, be it a value or an error; nothing happens if cancelled meanwhile."""
+        if self.cancelled():
+            return
+        try:
+            value = work()
+        except BaseException as error:
+            self.fail(error)
+            return
+        try:
+            self.set_result(value)
+        except InvalidStateError:
+            pass
+
+    def fail(self, error: BaseException) -> None:
+        """Set an error, unless there is an outcome already."""
+        try:
+            self.set_exception(error)
+        except InvalidStateError:
+            pass
+
+
+def finished(value: T) -> APIFuture[T]:
+    """A future that already has its result."""
+    future: APIFuture[T] = APIFuture()
+    future.set_result(value)
+    return future

@@ -1,0 +1,277 @@
+"""The way to one server with one credential: pooled connections, retries, typed errors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import threading
+import uuid
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+import requests
+import urllib3.exceptions
+from requests.structures import CaseInsensitiveDict
+
+from tinkex._version import __version__
+from tinkex.config import Config
+from tinkex.errors import (
+    APIConnectionError,
+    APIResponseValidationError,
+    APITimeoutError,
+    ClientClosedError,
+    status_error,
+)
+from tinkex.forks import renew_after_fork
+from tinkex.http.auth import Credential, FixedKey, RenewedCredential, command_credential
+from tinkex.http.connections import CuttableAdapter
+from tinkex.http.endpoint import resolve
+from tinkex.http.retry import backoff, is_retryable, retry_after
+
+JSON = "application/json"
+PROTO = "application/x-protobuf"
+USER_AGENT = f"tinkex/{__version__} python/{platform.python_version()}"
+POOL_SIZE = 4096
+"""Idle connections kept; more than any client holds in flight, so that none is thrown away."""
+FIRST_CONTACT_TRIES = 2
+"""While a server has never answered, a failure to connect is more likely a wrong address than an outage."""
+
+
+@dataclass(frozen=True)
+class Response:
+    """An HTTP answer, read whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    @property
+    def is_proto(self) -> bool:
+        """Whether the content is a proto message."""
+        return self.headers.get("Content-Type", "").startswith(PROTO)
+
+    def json(self) -> Any:
+        """The content as JSON; raises ``APIResponseValidationError`` if it is not."""
+        try:
+            return json.loads(self.content)
+        except ValueError:
+            shown = self.content[:200].decode("utf-8", "replace")
+            raise APIResponseValidationError(f"the server's answer is not JSON: {shown!r}") from None
+
+
+class Transport:
+    """Sends requests to one server with one credential. Safe to use from many threads.
+
+    After ``close`` every request, also one in flight or waiting for its next try, raises
+    ``ClientClosedError``.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.base_url, key = resolve(config)
+        self._prefix = self.base_url + "/api/v1"
+        self._credential: Credential = (
+            FixedKey(key) if key else command_credential(config.credential_cmd or "")
+        )
+        self.identity = (self.base_url, hashlib.sha256(repr((key, config.credential_cmd)).encode()).digest())
+        """Equal for transports to the same server with the same credential; does not give the credential away."""
+        self._closed = threading.Event()
+        self._answered = False
+        self._connect()
+        renew_after_fork(self)
+
+    def __repr__(self) -> str:
+        return f"Transport({self.base_url!r})"
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        content_type: str = JSON,
+        query: Mapping[str, object] | None = None,
+        timeout: float | None = None,
+        tries: int | None = None,
+        raise_for_status: bool = True,
+        final: Collection[int] = (),
+        credential: Credential | None = None,
+    ) -> Response:
+        """Send one request, trying again what may succeed later, and return its answer.
+
+        ``timeout`` (seconds, of one try's wait for data) and ``tries`` default to the config's; a status in
+        ``final`` is not tried again. All tries
+        share one idempotency key. Raises a child of ``APIStatusError`` for a refusal (unless
+        ``raise_for_status`` is False) and ``APIConnectionError`` if there was no answer.
+        """
+        url = self._prefix + path
+        if query:
+            url += "?" + urlencode({name: value for name, value in query.items() if value is not None})
+        sent = dict(headers or {})
+        if body is not None:
+            sent["Content-Type"] = content_type
+        if method != "GET":
+            sent["X-Idempotency-Key"] = str(uuid.uuid4())
+        config = self.config
+        credential = credential or self._credential
+        limit = tries or config.max_tries
+        attempt, renewed, maybe_received = 0, False, False
+        while True:
+            attempt += 1
+            key = credential.get()
+            sent["X-API-Key"] = key
+            wait = None
+            try:
+                response = self._send(method, url, body, sent, timeout or config.read_timeout)
+            except APIConnectionError as error:
+                maybe_received |= error.sent
+                error.sent = maybe_received
+                if not self._answered:
+                    limit = min(limit, FIRST_CONTACT_TRIES)
+                if attempt >= limit:
+                    raise
+            else:
+                self._answered = True
+                if response.status < 400:
+                    return response
+                if _token_is_stale(response) and not renewed and credential.renew(key):
+                    renewed = True
+                    attempt -= 1
+                    continue
+                if (
+                    attempt >= limit
+                    or response.status in final
+                    or not is_retryable(response.status, response.headers)
+                ):
+                    if not raise_for_status:
+                        return response
+                    raise status_error(
+                        response.status, response.content, response.headers, method=method, url=url
+                    )
+                wait = retry_after(response.headers)
+            if wait is None:
+                wait = backoff(attempt, config.retry_delay, config.retry_delay_max)
+            self.wait(wait)
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, or raise ``ClientClosedError`` as soon as the transport is closed."""
+        if self._closed.wait(seconds):
+            raise ClientClosedError("the client was closed")
+
+    def use_jwt(self) -> None:
+        """From now on exchange the key for a short-lived JWT and send that (``POST /auth/token``)."""
+        key = self._credential
+
+        def exchange() -> str:
+            return str(self.request("POST", "/auth/token", b"{}", credential=key).json()["jwt"])
+
+        self._credential = RenewedCredential(exchange)
+
+    def cut(self) -> None:
+        """End every request in flight with a connection error; the transport stays usable."""
+        self._adapter.cut()
+
+    def close(self) -> None:
+        """End everything and let go of all connections."""
+        self._closed.set()
+        self._adapter.cut()
+        self._session.close()
+
+    def _send(
+        self, method: str, url: str, body: bytes | None, headers: dict[str, str], timeout: float
+    ) -> Response:
+        if self._closed.is_set():
+            raise ClientClosedError("the client was closed")
+        request = requests.PreparedRequest()
+        request.method, request.url, request.body = method, url, body
+        request.headers = CaseInsensitiveDict({**self._headers, **headers})
+        request.hooks = _NO_HOOKS
+        if body is not None or method != "GET":
+            request.headers["Content-Length"] = str(len(body or b""))
+        # Session.send would add cookies, redirects and hooks, none of which the protocol has, for half as
+        # much again. Tracing tools replace it by a wrapper; where one is in place they get their call.
+        session = self._session
+        instrumented = hasattr(requests.Session.send, "__wrapped__")
+        send = session.send if instrumented else session.get_adapter(url).send
+        try:
+            raw = send(request, timeout=(self.config.connect_timeout, timeout), **self._settings)
+            return Response(raw.status_code, raw.headers, raw.content or b"")
+        except requests.exceptions.ConnectTimeout:
+            raise APITimeoutError(
+                f"no connection to {self.base_url} within {self.config.connect_timeout:g} s",
+                method=method, url=url, sent=False,
+            ) from None  # fmt: skip
+        except requests.exceptions.Timeout:
+            self._raise_if_closed()
+            raise APITimeoutError(
+                f"no answer from {url} within {timeout:g} s", method=method, url=url
+            ) from None
+        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            self._raise_if_closed()
+            raise APIConnectionError(
+                f"connection to {self.base_url} failed: {_cause(error)}",
+                method=method, url=url, sent=not _never_connected(error),
+            ) from None  # fmt: skip
+
+    def _raise_if_closed(self) -> None:
+        if self._closed.is_set():
+            raise ClientClosedError("the client was closed") from None
+
+    def _connect(self) -> None:
+        session = requests.Session()
+        self._adapter = CuttableAdapter(pool_maxsize=POOL_SIZE)
+        session.mount("http://", self._adapter)
+        session.mount("https://", self._adapter)
+        self._session = session
+        proxies = dict(self.config.proxies) if self.config.proxies is not None else {}
+        settings = session.merge_environment_settings(self._prefix, proxies, False, None, None)
+        self._settings: dict[str, Any] = dict(settings)
+        self._headers = {
+            "Accept": JSON,
+            "Accept-Encoding": "gzip, deflate",
+            "User-Agent": USER_AGENT,
+            **self.config.default_headers,
+        }
+
+    def _after_fork(self) -> None:
+        closed = self._closed.is_set()
+        self._closed = threading.Event()
+        if closed:
+            self._closed.set()
+        # The parent still talks over the old connections; dropping them here sends nothing.
+        self._connect()
+        if isinstance(self._credential, RenewedCredential):
+            self._credential._after_fork()
+
+
+_NO_HOOKS: dict[str, list[Any]] = {"response": []}
+
+
+def _token_is_stale(response: Response) -> bool:
+    return response.status == 401 and 'error="invalid_token"' in response.headers.get("WWW-Authenticate", "")
+
+
+def _never_connected(error: BaseException) -> bool:
+    """Whether the failure came before a connection stood, so that nothing can have arrived."""
+    return any(isinstance(cause, urllib3.exceptions.NewConnectionError) for cause in _chain(error))
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost reason in words; the outer layers repeat the address and object ids."""
+    causes = [cause for cause in _chain(error) if isinstance(cause, OSError) and cause.strerror]
+    return str(causes[-1].strerror) if causes else str(error)
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    found: list[BaseException] = []
+    queue: list[Any] = [error]
+    while queue and len(found) < 20:
+        one = queue.pop(0)
+        if isinstance(one, BaseException) and one not in found:
+            found.append(one)
+            queue += [getattr(one, "reason", None), one.__cause__, one.__context__, *one.args]
+    return found

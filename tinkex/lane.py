@@ -1,0 +1,190 @@
+"""The ordered lane of one model: requests go out one after the other, numbered as they go."""
+
+from __future__ import annotations
+
+import collections
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import wait
+from dataclasses import dataclass
+from typing import TypeVar
+
+from tinkex.api.futures import Promise
+from tinkex.errors import (
+    APIConnectionError,
+    APIError,
+    APIStatusError,
+    ClientPoisonedError,
+    TinkerError,
+)
+from tinkex.forks import renew_after_fork
+from tinkex.http.transport import Response
+from tinkex.polling import PromiseGone, wait_for_result
+from tinkex.session import Session
+
+T = TypeVar("T")
+SendPart = Callable[[int], Promise]
+"""Sends one request under the ``seq_id`` it is given; called again with the same one, it sends the same bytes."""
+
+PARALLEL_SENDS = 4
+"""Chunks of one call on their way at once; bounds the memory of their encoded bodies."""
+RESUBMISSIONS = 3
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A request that the server has accepted."""
+
+    send: SendPart
+    seq_id: int
+    promise: Promise
+
+
+class Lane:
+    """Sends the requests of one model in the order they were queued.
+
+    Jobs run one at a time on the session's executor, which is idle when there is nothing to send. A number
+    is used up only when the server accepts the request under it: one that was cancelled before it was
+    sent, or refused, leaves no gap. Where it cannot be known whether a request was accepted, or only part
+    of a batch was, the lane is poisoned: nothing more is sent, and everything raises ``ClientPoisonedError``.
+    """
+
+    def __init__(self, session: Session, model_id: str) -> None:
+        self.session = session
+        self.model_id = model_id
+        self.checkpoint: str | None = None
+        """The last saved state, named to the user if the lane is poisoned."""
+        self._next = 1
+        self._poison: ClientPoisonedError | None = None
+        self._closed: TinkerError | None = None
+        self._draining = False
+        self._after_fork()
+        renew_after_fork(self)
+
+    def check(self) -> None:
+        """Raise if nothing can be sent any more."""
+        self.session.check()
+        if self._closed is not None:
+            raise self._closed
+        if self._poison is not None:
+            raise ClientPoisonedError(
+                self._poison.message, self._poison.checkpoint
+            ) from self._poison.__cause__
+
+    def close(self, error: TinkerError) -> None:
+        """Send nothing more; ``error`` says why."""
+        self._closed = self._closed or error
+
+    def queue(self, job: Callable[[], None]) -> None:
+        """Run ``job`` after those queued before it. It must deal with its own errors."""
+        with self._lock:
+            self._jobs.append(job)
+            if self._draining:
+                return
+            self._draining = True
+        self.session.executor.run(self._drain)
+
+    def send(self, parts: Sequence[SendPart], parallel: bool = False) -> list[Sent]:
+        """Send the requests of one call under consecutive numbers. Only for a job that runs on this lane.
+
+        With ``parallel`` the first goes last, so that the server sees the call whole once it can begin.
+        """
+        self.check()
+        first = self._next
+        sent: list[Sent] = []
+        errors: list[BaseException] = []
+
+        def send_one(at: int) -> None:
+            try:
+                sent.append(Sent(parts[at], first + at, parts[at](first + at)))
+            except BaseException as error:
+                errors.append(error)
+
+        if parallel and len(parts) > 1:
+            self._send_many(send_one, range(1, len(parts)))
+            if not errors:
+                send_one(0)
+        else:
+            for at in range(len(parts)):
+                send_one(at)
+                if errors:
+                    break
+        if errors:
+            unknown = next((error for error in errors if _outcome_unknown(error)), None)
+            if unknown is not None or sent:
+                raise self.poison(
+                    unknown or errors[0],
+                    f"{len(sent)} of {len(parts)} requests of one call were accepted"
+                    if sent
+                    else "a request may or may not have been accepted",
+                )
+            raise errors[0]
+        self._next = first + len(parts)
+        return sorted(sent, key=lambda one: one.seq_id)
+
+    def wait(
+        self,
+        sent: Sent,
+        kind: str,
+        decode: Callable[[Response], T],
+        observer: Callable[[str, str | None], None] | None = None,
+    ) -> T:
+        """The result of ``sent``; asks for it again, under the same number, if the server forgot its promise."""
+        request_id = sent.promise.request_id
+        session = self.session
+        for _ in range(RESUBMISSIONS):
+            try:
+                return wait_for_result(
+                    session.transport, session.flags, request_id, kind, decode, on_queue_state=observer
+                )
+            except PromiseGone:
+                request_id = sent.send(sent.seq_id).request_id
+                continue
+            except APIConnectionError as error:
+                raise self.poison(error, "the result of a request could not be learned") from error
+        raise self.poison(
+            APIError(f"the server forgot request {sent.seq_id} {RESUBMISSIONS} times"),
+            "the result of a request could not be learned",
+        )
+
+    def poison(self, cause: BaseException, what: str) -> ClientPoisonedError:
+        """Send nothing more, for the state of the model is unknown; the error to raise."""
+        resume = (
+            f"; resume from {self.checkpoint} with create_training_client_from_state_with_optimizer"
+            if self.checkpoint
+            else "; start over, for no state was saved by this client"
+        )
+        poison = ClientPoisonedError(
+            f"the state of model {self.model_id} is unknown, since {what} ({cause}){resume}", self.checkpoint
+        )
+        poison.__cause__ = cause
+        self._poison = self._poison or poison
+        return poison
+
+    def _send_many(self, send_one: Callable[[int], None], numbers: range) -> None:
+        for start in range(numbers.start, numbers.stop, PARALLEL_SENDS):
+            some = range(start, min(start + PARALLEL_SENDS, numbers.stop))
+            wait([self.session.executor.submit(send_one, at) for at in some])
+
+    def _drain(self) -> None:
+        while True:
+            with self._lock:
+                if not self._jobs:
+                    self._draining = False
+                    return
+                job = self._jobs.popleft()
+            job()
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
+        self._jobs: collections.deque[Callable[[], None]] = collections.deque()
+        self._draining = False
+
+
+def _outcome_unknown(error: BaseException) -> bool:
+    """Whether the server may have accepted the request all the same."""
+    if isinstance(error, APIConnectionError):
+        return error.sent
+    if isinstance(error, APIStatusError):
+        return error.status_code >= 500 or error.status_code == 408
+    return False

@@ -1,0 +1,63 @@
+"""Limits that many threads share."""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from collections.abc import Callable, Hashable
+
+from tinkex.forks import renew_after_fork
+
+
+class ByteBudget:
+    """At most ``limit`` bytes at once; one larger than the whole budget goes alone."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._after_fork()
+        renew_after_fork(self)
+
+    def acquire(self, size: int) -> None:
+        """Wait until there is room for ``size`` bytes."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._used == 0 or self._used + size <= self.limit)
+            self._used += size
+
+    def release(self, size: int) -> None:
+        """Give ``size`` bytes back."""
+        with self._changed:
+            self._used -= size
+            self._changed.notify_all()
+
+    def _after_fork(self) -> None:
+        self._changed = threading.Condition(threading.Lock())
+        self._used = 0
+
+
+class Pause:
+    """A gate that a 429 shuts for everyone who passes through it."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._until = 0.0
+
+    def shut(self, seconds: float) -> None:
+        """Nobody passes for ``seconds``; an earlier, longer pause stands."""
+        self._until = max(self._until, self._clock() + seconds)
+
+    def pass_through(self, wait: Callable[[float], None]) -> None:
+        """Return when the gate is open, waiting by ``wait(seconds)``."""
+        while True:
+            left = self._until - self._clock()
+            if left <= 0:
+                return
+            wait(left)
+
+
+_pauses: weakref.WeakValueDictionary[Hashable, Pause] = weakref.WeakValueDictionary()
+
+
+def pause_of(identity: Hashable) -> Pause:
+    """The gate that everyone in this process with this server and key shares."""
+    return _pauses.setdefault(identity, Pause())

@@ -1,0 +1,51 @@
+"""Whether a server takes training bodies in proto or in JSON."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from tinkex.api import training as api
+from tinkex.api.futures import Promise
+from tinkex.errors import APIStatusError
+from tinkex.http.transport import Transport
+
+# Per base URL, for the process: found by the first training request. Single dict operations are atomic.
+_found: dict[str, Literal["proto", "json"]] = {}
+
+_MAY_MEAN_JSON_ONLY = frozenset({400, 415, 422, 500})
+
+
+def submit(transport: Transport, model_id: str, seq_id: int, batch: api.Batch) -> Promise:
+    """Submit a pass in the format that the server takes.
+
+    Until that is known it goes in proto and, where the server cannot read it, again in JSON with the same
+    ``seq_id``. A server that refuses both has refused the work, and its answer to the proto counts.
+    """
+    asked = transport.config.wire_format
+    if any(chunk.type == "image_asset_pointer" for datum in batch.data for chunk in datum.model_input.chunks):
+        asked = "json"  # the proto messages have no such chunk
+    known = _found.get(transport.base_url) if asked == "auto" else asked
+    if known is not None:
+        return api.forward_backward(transport, model_id, seq_id, batch, known)
+    try:
+        promise = api.forward_backward(transport, model_id, seq_id, batch, "proto", tries=1)
+    except APIStatusError as refusal:
+        if refusal.status_code not in _MAY_MEAN_JSON_ONLY:
+            promise = api.forward_backward(transport, model_id, seq_id, batch, "proto")
+        else:
+            return _try_json(transport, model_id, seq_id, batch, refusal)
+    _found[transport.base_url] = "proto"
+    return promise
+
+
+def _try_json(
+    transport: Transport, model_id: str, seq_id: int, batch: api.Batch, refusal: APIStatusError
+) -> Promise:
+    try:
+        promise = api.forward_backward(transport, model_id, seq_id, batch, "json", tries=1)
+    except APIStatusError:
+        if refusal.status_code < 500:
+            raise refusal from None
+        return api.forward_backward(transport, model_id, seq_id, batch, "proto")
+    _found[transport.base_url] = "json"
+    return promise

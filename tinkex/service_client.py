@@ -1,0 +1,300 @@
+"""``ServiceClient``: where everything starts."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import time
+import warnings
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from types import TracebackType
+from typing import Any, Literal
+
+from tinkex.api import service as api
+from tinkex.config import Config
+from tinkex.errors import InputError
+from tinkex.executor import DaemonExecutor
+from tinkex.futures import APIFuture, finished
+from tinkex.sampling_client import SamplingClient
+from tinkex.session import Session
+from tinkex.session_manager import SessionManager
+from tinkex.supervisor import ClientSupervisor
+from tinkex.training_client import TrainingClient
+from tinkex.types.checks import tinker_path
+from tinkex.types.retry import RetryConfig
+from tinkex.types.server import GetServerCapabilitiesResponse
+from tinkex.types.training import LoraConfig, OptimizerConfig
+
+Status = Literal["success", "errored", "interrupted"]
+
+CLOSE_SECONDS = 4.0
+EXIT_SECONDS = 1.5
+"""How long the exit of the interpreter may wait for sessions that nobody closed."""
+
+
+class ServiceClient:
+    """A session on a Tinker server, kept alive by heartbeats, and the maker of all other clients.
+
+    Making one blocks until the session has started, and raises ``ConfigError`` or ``APIError``, leaving
+    nothing behind. ``create_...`` methods block until the client they make is ready; their ``_async`` twins
+    return an ``APIFuture`` of it at once, which is how to overlap several. Use it in a ``with`` block, or
+    ``close()`` it; one that is forgotten ends its session at interpreter exit.
+
+    ``base_url`` and ``api_key`` default to ``TINKER_BASE_URL`` and ``TINKER_API_KEY``;
+    ``base_url="local://"`` is the embedded server, which needs neither key nor network.
+    """
+
+    def __init__(
+        self,
+        user_metadata: Mapping[str, str] | None = None,
+        project_id: str | None = None,
+        *,
+        display_name: str | None = None,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        default_headers_overrides: Mapping[str, str] | None = None,
+        config: Config | None = None,
+        session_manager: SessionManager | None = None,
+        heartbeat_interval: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """``config`` is taken as it is, the other arguments over it; without one the environment is read.
+
+        ``heartbeat_interval`` (seconds) gives this client a session manager of its own, unless
+        ``session_manager`` brings one; else the process's is used.
+        """
+        if kwargs:
+            # As the official client does, so that a script written for a newer one still runs.
+            warnings.warn(
+                f"ServiceClient ignores unknown arguments: {', '.join(sorted(kwargs))}",
+                FutureWarning,
+                stacklevel=2,
+            )
+        given = {
+            "user_metadata": user_metadata,
+            "project_id": project_id,
+            "display_name": display_name,
+            "base_url": base_url,
+            "api_key": api_key,
+            "default_headers": default_headers_overrides,
+        }
+        overrides: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        self.config = replace(config, **overrides) if config is not None else Config.from_env(**overrides)
+        if session_manager is not None and heartbeat_interval is not None:
+            raise InputError("give session_manager or heartbeat_interval, not both")
+        self._own_manager = SessionManager(heartbeat_interval) if heartbeat_interval is not None else None
+        self._session = Session(self.config, self._own_manager or session_manager or SessionManager.default())
+        self._supervisor = ClientSupervisor(self._session.executor)
+        _unclosed.add(self)
+
+    def __repr__(self) -> str:
+        return f"ServiceClient(session_id={self._session.id!r}, base_url={self.config.base_url!r})"
+
+    def __enter__(self) -> ServiceClient:
+        self._session.check()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        status: Status = (
+            "success" if kind is None else "errored" if issubclass(kind, Exception) else "interrupted"
+        )
+        self.close(status)
+
+    @property
+    def session_id(self) -> str:
+        """The id of the session on the server."""
+        return self._session.id
+
+    def clients(self) -> list[TrainingClient | SamplingClient]:
+        """The living clients that this one made."""
+        return self._supervisor.children()
+
+    def get_server_capabilities(self) -> GetServerCapabilitiesResponse:
+        """The models on offer. Blocks for the round trip."""
+        self._session.check()
+        return api.get_server_capabilities(self._session.transport)
+
+    def get_server_capabilities_async(self) -> APIFuture[GetServerCapabilitiesResponse]:
+        """The same as a future."""
+        future: APIFuture[GetServerCapabilitiesResponse] = APIFuture()
+        self._session.executor.run(lambda: future.fulfil(self.get_server_capabilities))
+        return future
+
+    def create_lora_training_client(
+        self,
+        base_model: str,
+        rank: int = 32,
+        seed: int | None = None,
+        train_mlp: bool = True,
+        train_attn: bool = True,
+        train_unembed: bool = True,
+        user_metadata: Mapping[str, str] | None = None,
+        optimizer: OptimizerConfig | None = None,
+    ) -> TrainingClient:
+        """A new LoRA model of ``rank`` on ``base_model``. Blocks until it can be trained.
+
+        Raises ``InputError``; ``APIStatusError`` or ``RequestFailedError`` if the server has no such model.
+        """
+        return self.create_lora_training_client_async(
+            base_model, rank, seed, train_mlp, train_attn, train_unembed, user_metadata, optimizer
+        ).result()
+
+    def create_lora_training_client_async(
+        self,
+        base_model: str,
+        rank: int = 32,
+        seed: int | None = None,
+        train_mlp: bool = True,
+        train_attn: bool = True,
+        train_unembed: bool = True,
+        user_metadata: Mapping[str, str] | None = None,
+        optimizer: OptimizerConfig | None = None,
+    ) -> APIFuture[TrainingClient]:
+        """The same as a future."""
+        if not isinstance(base_model, str) or not base_model:
+            raise InputError(f"base_model must be the name of a model, not {base_model!r}")
+        lora = LoraConfig(rank, seed, train_mlp, train_attn, train_unembed)
+        return self._start(
+            partial(TrainingClient._create, self._session, base_model, lora, user_metadata, optimizer)
+        )
+
+    def create_training_client_from_state(
+        self,
+        path: str,
+        base_model: str | None = None,
+        user_metadata: Mapping[str, str] | None = None,
+        weights_access_token: str | None = None,
+        optimizer: OptimizerConfig | None = None,
+    ) -> TrainingClient:
+        """A new model with the weights saved at ``path`` and a fresh optimizer. Blocks until it can be trained."""
+        return self.create_training_client_from_state_async(
+            path, base_model, user_metadata, weights_access_token, optimizer
+        ).result()
+
+    def create_training_client_from_state_async(
+        self,
+        path: str,
+        base_model: str | None = None,
+        user_metadata: Mapping[str, str] | None = None,
+        weights_access_token: str | None = None,
+        optimizer: OptimizerConfig | None = None,
+    ) -> APIFuture[TrainingClient]:
+        """The same as a future."""
+        return self._from_state(path, False, base_model, user_metadata, weights_access_token, optimizer)
+
+    def create_training_client_from_state_with_optimizer(
+        self,
+        path: str,
+        base_model: str | None = None,
+        user_metadata: Mapping[str, str] | None = None,
+        weights_access_token: str | None = None,
+    ) -> TrainingClient:
+        """A new model that goes on exactly where ``save_state`` left off. Blocks until it can be trained."""
+        return self.create_training_client_from_state_with_optimizer_async(
+            path, base_model, user_metadata, weights_access_token
+        ).result()
+
+    def create_training_client_from_state_with_optimizer_async(
+        self,
+        path: str,
+        base_model: str | None = None,
+        user_metadata: Mapping[str, str] | None = None,
+        weights_access_token: str | None = None,
+    ) -> APIFuture[TrainingClient]:
+        """The same as a future."""
+        return self._from_state(path, True, base_model, user_metadata, weights_access_token, None)
+
+    def create_sampling_client(
+        self,
+        model_path: str | None = None,
+        base_model: str | None = None,
+        retry_config: RetryConfig | None = None,
+    ) -> SamplingClient:
+        """A sampler on saved weights (``tinker://...``) or on a base model. Blocks until it is ready."""
+        return self.create_sampling_client_async(model_path, base_model, retry_config).result()
+
+    def create_sampling_client_async(
+        self,
+        model_path: str | None = None,
+        base_model: str | None = None,
+        retry_config: RetryConfig | None = None,
+    ) -> APIFuture[SamplingClient]:
+        """The same as a future."""
+        if model_path is None and base_model is None:
+            raise InputError("give model_path or base_model")
+        if model_path is not None:
+            tinker_path("model_path", model_path)
+        return self._start(
+            partial(SamplingClient._create, self._session, model_path, base_model, retry_config)
+        )
+
+    def close(self, status: Status = "success", detail: str | None = None) -> APIFuture[None]:
+        """End the session on the server with ``status``, stop its heartbeat, close all its clients.
+
+        Results still due raise ``ClientClosedError``. Idempotent; blocks for at most five seconds, and
+        returns a finished future, as the official client returns one. Only the process that made the
+        client finishes the session; in a forked child this just lets go of it.
+        """
+        if status not in ("success", "errored", "interrupted"):
+            raise InputError(f"status must be 'success', 'errored' or 'interrupted', not {status!r}")
+        self._close(status, detail, CLOSE_SECONDS)
+        return finished(None)
+
+    def _close(self, status: str, detail: str | None, seconds: float, tries: int = 2) -> None:
+        _unclosed.discard(self)
+        self._supervisor.shutdown()
+        self._session.finish(status, detail, seconds, tries)
+        if self._own_manager is not None:
+            self._own_manager.close()
+
+    def _start(self, make: Callable[[], Any]) -> APIFuture[Any]:
+        self._session.check()
+        return self._supervisor.start_child(make)
+
+    def _from_state(
+        self,
+        path: str,
+        with_optimizer: bool,
+        base_model: str | None,
+        user_metadata: Mapping[str, str] | None,
+        weights_access_token: str | None,
+        optimizer: OptimizerConfig | None,
+    ) -> APIFuture[TrainingClient]:
+        tinker_path("path", path)
+        return self._start(
+            partial(
+                TrainingClient._create_from_state,
+                self._session,
+                path,
+                with_optimizer,
+                base_model,
+                user_metadata,
+                weights_access_token,
+                optimizer,
+            )
+        )
+
+
+_unclosed: weakref.WeakSet[ServiceClient] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_forgotten() -> None:
+    """End, at interpreter exit, the sessions that nobody closed; all at once, and within a bound."""
+    forgotten = [client for client in list(_unclosed) if client._session.made_by(os.getpid())]
+    if not forgotten:
+        return
+    # An exception that ends a script leaves its type here.
+    last: Any = getattr(sys, "last_type", None)
+    status = "success" if last is None else "errored" if issubclass(last, Exception) else "interrupted"
+    executor = DaemonExecutor(16, "exit")
+    end = time.monotonic() + EXIT_SECONDS
+    for client in forgotten:
+        executor.run(partial(client._close, status, None, EXIT_SECONDS, 1))
+    executor.shutdown(timeout=max(0.0, end - time.monotonic()))

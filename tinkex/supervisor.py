@@ -1,0 +1,103 @@
+"""The children of a service: started on an executor, listed while they live, closed together."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Generator
+from concurrent.futures import Executor
+from typing import Any, Protocol, TypeVar
+
+from tinkex.executor import DaemonExecutor
+from tinkex.forks import renew_after_fork
+from tinkex.futures import APIFuture
+
+Self = TypeVar("Self", bound="Created")
+
+
+class Created:
+    """A client that is also the finished future of itself.
+
+    In the official SDK creating a client gives a future that acts as the client; so here
+    ``service.create_sampling_client(...).result()`` and ``await`` work too, and give the client.
+    """
+
+    def result(self: Self, timeout: float | None = None) -> Self:
+        """This client."""
+        return self
+
+    async def result_async(self: Self, timeout: float | None = None) -> Self:
+        """This client."""
+        return self
+
+    def done(self) -> bool:
+        """True: it is made."""
+        return True
+
+    def __await__(self: Self) -> Generator[Any, None, Self]:
+        return self
+        yield
+
+
+class Child(Protocol):
+    """A client that a supervisor can end."""
+
+    def close(self) -> None: ...
+
+
+C = TypeVar("C", bound=Child)
+
+
+class ClientSupervisor:
+    """Starts clients on a ``concurrent.futures`` executor and keeps track of those that live.
+
+    It stands in for a supervisor process: a child that fails to start leaves nothing behind and harms
+    no other. Children are held weakly, so one that nobody uses any more drops out by itself.
+    """
+
+    def __init__(self, executor: DaemonExecutor) -> None:
+        self.executor: Executor = executor
+        self._run = executor.run
+        self._children: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._shut_down = False
+        renew_after_fork(self)
+
+    def start_child(self, make: Callable[[], C]) -> APIFuture[C]:
+        """Run ``make`` on the executor; the future of the client it returns."""
+        future: APIFuture[C] = APIFuture()
+
+        def start() -> None:
+            if future.cancelled():
+                return
+            try:
+                child = make()
+            except BaseException as error:
+                future.fail(error)
+                return
+            with self._lock:
+                late = self._shut_down
+                if not late:
+                    self._children.add(child)
+            future.fulfil(lambda: child)
+            if late or future.cancelled():
+                child.close()
+
+        self._run(start)
+        return future
+
+    def children(self) -> list[Any]:
+        """The living clients."""
+        with self._lock:
+            return list(self._children)
+
+    def shutdown(self) -> None:
+        """Close all children; those still being made are closed as soon as they are."""
+        with self._lock:
+            self._shut_down = True
+            children = list(self._children)
+        for child in children:
+            child.close()
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()

@@ -1,0 +1,113 @@
+"""Tokenizers by model name: through ``transformers`` where it is installed, else through ``tokenizers``."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any, Protocol
+
+from tinkex.errors import TinkerError
+
+BYTE_MODEL = "tinkex/byte-lm"
+BYTE_TOKENIZER = "tinkex/byte-tokenizer"
+
+# Stand-ins for models whose own repository is gated, and revisions whose remote code is known; both are the
+# official SDK's rules.
+_LLAMA_3 = "thinkingmachineslabinc/meta-llama-3-instruct-tokenizer"
+_REMOTE_CODE = {
+    "moonshotai/Kimi-K2-Thinking": "612681931a8c906ddb349f8ad0f582cb552189cd",
+    "moonshotai/Kimi-K2.5": "4d01dfe0332d63057c186e0b262165819efb6611",
+    "moonshotai/Kimi-K2.6": "b5aabbfb20227ed42becbf5541dbffd213942c58",
+}
+
+
+class Tokenizer(Protocol):
+    """What every tokenizer that ``load`` returns can do; those of ``transformers`` can do more."""
+
+    @property
+    def eos_token_id(self) -> int | None:
+        """The id that ends a text."""
+
+    def encode(self, text: str) -> list[int]:
+        """The token ids of ``text``."""
+
+    def decode(self, tokens: list[int]) -> str:
+        """The text of token ids."""
+
+
+def tokenizer_id(model_name: str) -> str:
+    """The repository or folder of a model's tokenizer: its own, with the official SDK's exceptions.
+
+    A ``:suffix`` is dropped; ``org/model/variant`` means ``org/model``.
+    """
+    name = model_name.split(":")[0]
+    if name.startswith("meta-llama/Llama-3"):
+        return _LLAMA_3
+    if name == "moonshotai/Kimi-K2.5-Text-Only":
+        return "moonshotai/Kimi-K2.5"
+    if name.count("/") == 2 and not name.startswith(("/", ".")):
+        return name.rpartition("/")[0]
+    return name
+
+
+def load(model_name: str, known_id: str | None = None) -> Tokenizer:
+    """The tokenizer of a model, from ``known_id`` (a repository or a folder) if given, else by the model's name.
+
+    Raises ``TinkerError`` if neither ``transformers`` nor ``tokenizers`` is installed, or it cannot be found.
+    """
+    name = known_id or tokenizer_id(model_name)
+    if BYTE_TOKENIZER in (name, known_id) or model_name == BYTE_MODEL:
+        byte_tokenizer: Tokenizer = importlib.import_module("tinkex.local.byte_tokenizer").ByteTokenizer()
+        return byte_tokenizer
+    try:
+        transformers = importlib.import_module("transformers")
+    except ImportError:
+        return _load_fast(name)
+    options: dict[str, Any] = {}
+    if name in _REMOTE_CODE:
+        options = {"trust_remote_code": True, "revision": _REMOTE_CODE[name]}
+    try:
+        tokenizer: Tokenizer = transformers.AutoTokenizer.from_pretrained(name, **options)
+    except (OSError, ValueError) as error:
+        raise TinkerError(f"no tokenizer {name!r} to be had: {error}") from error
+    return tokenizer
+
+
+class FastTokenizer:
+    """A ``tokenizer.json`` read by the ``tokenizers`` package."""
+
+    def __init__(self, path: Path) -> None:
+        self.backend = importlib.import_module("tokenizers").Tokenizer.from_file(str(path))
+        config = path.with_name("tokenizer_config.json")
+        settings = json.loads(config.read_text("utf-8")) if config.exists() else {}
+        eos = settings.get("eos_token")
+        token = eos.get("content") if isinstance(eos, dict) else eos
+        self.eos_token_id: int | None = self.backend.token_to_id(token) if token else None
+
+    def encode(self, text: str) -> list[int]:
+        """The token ids of ``text``, with the special tokens the tokenizer adds."""
+        return list(self.backend.encode(text).ids)
+
+    def decode(self, tokens: list[int]) -> str:
+        """The text of token ids, special tokens included."""
+        return str(self.backend.decode(list(tokens), skip_special_tokens=False))
+
+
+def _load_fast(name: str) -> FastTokenizer:
+    try:
+        importlib.import_module("tokenizers")
+    except ImportError:
+        raise TinkerError(
+            f"no package can load the tokenizer {name!r}: pip install 'tinkex[tokenizers]' (or transformers)"
+        ) from None
+    path = Path(name) / "tokenizer.json"
+    if not path.exists():
+        try:
+            hub = importlib.import_module("huggingface_hub")
+            path = Path(hub.hf_hub_download(name, "tokenizer.json"))
+        except Exception as error:  # whatever the hub's client raises, the cure is the same
+            raise TinkerError(
+                f"no tokenizer {name!r} to be had: not a folder with a tokenizer.json, and not from the hub: {error}"
+            ) from error
+    return FastTokenizer(path)

@@ -1,0 +1,560 @@
+"""``TrainingClient``: one model in training."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tinkex import chunking, custom_loss, negotiation, tokenizers
+from tinkex.api import models as models_api
+from tinkex.api import training as api
+from tinkex.api.call import read
+from tinkex.api.futures import Promise
+from tinkex.errors import (
+    APIResponseValidationError,
+    APIStatusError,
+    ClientClosedError,
+    InputError,
+)
+from tinkex.futures import APIFuture
+from tinkex.http.transport import Response
+from tinkex.lane import Lane, SendPart, Sent
+from tinkex.polling import wait_for_result
+from tinkex.queue_state import QueueStateObserver
+from tinkex.sampling_client import SamplingClient
+from tinkex.session import Session
+from tinkex.supervisor import Created
+from tinkex.types.checks import tinker_path, whole
+from tinkex.types.datum import Datum
+from tinkex.types.message import Message
+from tinkex.types.retry import RetryConfig
+from tinkex.types.server import GetInfoResponse
+from tinkex.types.training import (
+    AdamParams,
+    ForwardBackwardOutput,
+    LoadWeightsResponse,
+    LoraConfig,
+    OptimizerConfig,
+    OptimParams,
+    OptimStepResponse,
+    SamplingClientKind,
+    SaveWeightsExternalResponse,
+    SaveWeightsForSamplerResponse,
+    SaveWeightsResponse,
+    UnloadModelResponse,
+)
+
+if TYPE_CHECKING:
+    from tinkex.tokenizers import Tokenizer
+
+T = TypeVar("T")
+M = TypeVar("M", bound=Message)
+
+# A server that cannot make a model from a checkpoint in one call answers one of these to the attempt.
+_NO_CREATE_BY_LOAD = frozenset({400, 404, 405, 422})
+
+
+class TrainingClient(Created, QueueStateObserver):
+    """Trains one model. Made by ``ServiceClient``; safe to use from many threads.
+
+    Every call returns an ``APIFuture`` at once, and the server runs the calls in the order in which they
+    were made: ``forward_backward`` then ``optim_step`` need no waiting in between. Gradients accumulate
+    until ``optim_step``. Futures raise ``RequestFailedError`` if the work failed, ``APIStatusError`` if the
+    server refused it (the next call goes on), and ``ClientPoisonedError`` once the state of the model cannot
+    be known; then every later call raises that at once. Bad input raises ``InputError`` before anything is sent.
+    """
+
+    def __init__(self, session: Session, model_id: str) -> None:
+        self._session = session
+        self.model_id = model_id
+        self._lane = Lane(session, model_id)
+
+    def __repr__(self) -> str:
+        return f"TrainingClient({self.model_id!r})"
+
+    @classmethod
+    def _create(
+        cls,
+        session: Session,
+        base_model: str,
+        lora_config: LoraConfig,
+        user_metadata: Mapping[str, str] | None,
+        optimizer: OptimizerConfig | None,
+    ) -> TrainingClient:
+        session.check()
+        promise = models_api.create_model(
+            session.transport,
+            session.id,
+            session.next_model_number(),
+            base_model,
+            lora_config,
+            user_metadata,
+            optimizer,
+        )
+        return cls(session, _wait_for_model(session, promise, "CreateModel"))
+
+    @classmethod
+    def _create_from_state(
+        cls,
+        session: Session,
+        path: str,
+        with_optimizer: bool,
+        base_model: str | None,
+        user_metadata: Mapping[str, str] | None,
+        weights_access_token: str | None,
+        optimizer: OptimizerConfig | None,
+    ) -> TrainingClient:
+        """By one call where the server can, else by making the model of the checkpoint and loading into it."""
+        session.check()
+        number = session.next_model_number()
+        try:
+            promise = models_api.create_model_from_weights(
+                session.transport,
+                session.id,
+                number,
+                path,
+                with_optimizer,
+                base_model,
+                user_metadata,
+                optimizer,
+                weights_access_token,
+            )
+        except APIStatusError as refusal:
+            if refusal.status_code not in _NO_CREATE_BY_LOAD:
+                raise
+        else:
+            return cls(session, _wait_for_model(session, promise, "LoadWeights"))
+        info = models_api.weights_info(session.transport, path)
+        flags = {
+            name: value
+            for name in ("train_mlp", "train_attn", "train_unembed")
+            if (value := getattr(info, name)) is not None
+        }
+        promise = models_api.create_model(
+            session.transport,
+            session.id,
+            number,
+            base_model or info.base_model,
+            LoraConfig(rank=info.lora_rank or LoraConfig.rank, **flags),
+            user_metadata,
+            optimizer,
+        )
+        client = cls(session, _wait_for_model(session, promise, "CreateModel"))
+        client._load(path, with_optimizer).result()
+        return client
+
+    def forward(
+        self,
+        data: Sequence[Datum],
+        loss_fn: str,
+        loss_fn_config: Mapping[str, float | str] | None = None,
+    ) -> APIFuture[ForwardBackwardOutput]:
+        """The loss and logprobs of ``data``, without gradients. Arguments as ``forward_backward``."""
+        return self._pass(api.Batch(_checked(data), loss_fn, _checked_loss(loss_fn, loss_fn_config), True))
+
+    async def forward_async(
+        self,
+        data: Sequence[Datum],
+        loss_fn: str,
+        loss_fn_config: Mapping[str, float | str] | None = None,
+    ) -> APIFuture[ForwardBackwardOutput]:
+        """As ``forward``."""
+        return self.forward(data, loss_fn, loss_fn_config)
+
+    def forward_backward(
+        self,
+        data: Sequence[Datum],
+        loss_fn: str,
+        loss_fn_config: Mapping[str, float | str] | None = None,
+    ) -> APIFuture[ForwardBackwardOutput]:
+        """Add the gradients of the loss of ``data`` to the model's.
+
+        ``loss_fn`` is ``cross_entropy``, ``importance_sampling``, ``ppo``, ``cispo`` or another that the
+        server knows, with its settings in ``loss_fn_config``. The output has one mapping per datum, in
+        order, whose ``logprobs`` have the shape of the datum's ``target_tokens``. A large batch travels as
+        several requests; the output is of the whole.
+        """
+        return self._pass(api.Batch(_checked(data), loss_fn, _checked_loss(loss_fn, loss_fn_config), False))
+
+    async def forward_backward_async(
+        self,
+        data: Sequence[Datum],
+        loss_fn: str,
+        loss_fn_config: Mapping[str, float | str] | None = None,
+    ) -> APIFuture[ForwardBackwardOutput]:
+        """As ``forward_backward``."""
+        return self.forward_backward(data, loss_fn, loss_fn_config)
+
+    def forward_backward_custom(
+        self, data: Sequence[Datum], loss_fn: custom_loss.CustomLossFn
+    ) -> APIFuture[ForwardBackwardOutput]:
+        """Add the gradients of a loss of your own over the logprobs of ``data``.
+
+        ``loss_fn(data, logprobs)`` runs here, on a worker thread, and returns ``(loss, metrics)`` over torch
+        tensors, or without torch ``(loss, metrics, gradients)`` over numpy arrays; see ``CustomLossFn``.
+        Takes a forward and a backward pass; later calls of this client wait for both.
+        """
+        forward = custom_loss.forward_data(_checked(data))
+        future = self._future()
+
+        def job() -> None:
+            if not future.cancelled():
+                future.fulfil(lambda: self._run_custom(data, forward, loss_fn))
+
+        return self._queue(job, future)
+
+    async def forward_backward_custom_async(
+        self, data: Sequence[Datum], loss_fn: custom_loss.CustomLossFn
+    ) -> APIFuture[ForwardBackwardOutput]:
+        """As ``forward_backward_custom``."""
+        return self.forward_backward_custom(data, loss_fn)
+
+    def optim_step(
+        self,
+        optim_params: AdamParams | OptimParams | None = None,
+        *,
+        adam_params: AdamParams | None = None,
+    ) -> APIFuture[OptimStepResponse]:
+        """Update the weights by the gradients so far, and clear these.
+
+        ``AdamParams()`` unless given; other families (``OptimParams``) for models made with that optimizer.
+        """
+        params = optim_params or adam_params or AdamParams()
+        if optim_params is not None and adam_params is not None:
+            raise InputError("give optim_params or adam_params, not both")
+        if not isinstance(params, (AdamParams, OptimParams)):
+            raise InputError(f"optim_step takes AdamParams or OptimParams, not {type(params).__name__}")
+        params.check()
+        name = "adam_params" if isinstance(params, AdamParams) else "optimizer_params"
+        return self._submit("/optim_step", {name: params.to_wire()}, "OptimStep", OptimStepResponse)
+
+    async def optim_step_async(
+        self,
+        optim_params: AdamParams | OptimParams | None = None,
+        *,
+        adam_params: AdamParams | None = None,
+    ) -> APIFuture[OptimStepResponse]:
+        """As ``optim_step``."""
+        return self.optim_step(optim_params, adam_params=adam_params)
+
+    def save_state(
+        self,
+        name: str,
+        ttl_seconds: int | None = None,
+        overwrite: bool = False,
+        user_metadata: Mapping[str, str] | None = None,
+    ) -> APIFuture[SaveWeightsResponse]:
+        """Save weights and optimizer state; the response's ``path`` is what to load.
+
+        ``ttl_seconds`` (3600 to ten years) is how long they are kept, None for ever; ``overwrite`` replaces a
+        state of this name.
+        """
+        fields = _save_fields(name, ttl_seconds)
+        if overwrite:
+            fields["overwrite"] = True
+        if user_metadata is not None:
+            fields["user_metadata"] = dict(user_metadata)
+        future = self._submit("/save_weights", fields, "SaveWeights", SaveWeightsResponse)
+        future.add_done_callback(self._remember_checkpoint)
+        return future
+
+    async def save_state_async(
+        self,
+        name: str,
+        ttl_seconds: int | None = None,
+        overwrite: bool = False,
+        user_metadata: Mapping[str, str] | None = None,
+    ) -> APIFuture[SaveWeightsResponse]:
+        """As ``save_state``."""
+        return self.save_state(name, ttl_seconds, overwrite, user_metadata)
+
+    def load_state(self, path: str) -> APIFuture[LoadWeightsResponse]:
+        """Load saved weights into this model. Newer servers want ``create_training_client_from_state`` instead."""
+        return self._load(path, False)
+
+    async def load_state_async(self, path: str) -> APIFuture[LoadWeightsResponse]:
+        """As ``load_state``."""
+        return self.load_state(path)
+
+    def load_state_with_optimizer(self, path: str) -> APIFuture[LoadWeightsResponse]:
+        """As ``load_state``, with the optimizer state."""
+        return self._load(path, True)
+
+    async def load_state_with_optimizer_async(self, path: str) -> APIFuture[LoadWeightsResponse]:
+        """As ``load_state_with_optimizer``."""
+        return self.load_state_with_optimizer(path)
+
+    def save_weights_for_sampler(
+        self, name: str, ttl_seconds: int | None = None, user_metadata: Mapping[str, str] | None = None
+    ) -> APIFuture[SaveWeightsForSamplerResponse]:
+        """Save the weights for ``create_sampling_client(path)``."""
+        fields = _save_fields(name, ttl_seconds)
+        if user_metadata is not None:
+            fields["user_metadata"] = dict(user_metadata)
+        return self._submit(
+            "/save_weights_for_sampler", fields, "SaveWeightsForSampler", SaveWeightsForSamplerResponse
+        )
+
+    async def save_weights_for_sampler_async(
+        self, name: str, ttl_seconds: int | None = None, user_metadata: Mapping[str, str] | None = None
+    ) -> APIFuture[SaveWeightsForSamplerResponse]:
+        """As ``save_weights_for_sampler``."""
+        return self.save_weights_for_sampler(name, ttl_seconds, user_metadata)
+
+    def save_weights_external(
+        self, name: str, ttl_seconds: int | None = None, age_encryption_recipients: list[str] | None = None
+    ) -> APIFuture[SaveWeightsExternalResponse]:
+        """Save the weights in a format for other programs, encrypted for the ``age`` recipients if given."""
+        fields = _save_fields(name, ttl_seconds)
+        if age_encryption_recipients is not None:
+            fields["age_encryption_recipients"] = list(age_encryption_recipients)
+        return self._submit(
+            "/save_weights_external", fields, "SaveWeightsExternal", SaveWeightsExternalResponse
+        )
+
+    async def save_weights_external_async(
+        self, name: str, ttl_seconds: int | None = None, age_encryption_recipients: list[str] | None = None
+    ) -> APIFuture[SaveWeightsExternalResponse]:
+        """As ``save_weights_external``."""
+        return self.save_weights_external(name, ttl_seconds, age_encryption_recipients)
+
+    def save_weights_and_get_sampling_client(
+        self,
+        name: str | None = None,
+        retry_config: RetryConfig | None = None,
+        kind: SamplingClientKind = "snapshot",
+    ) -> SamplingClient:
+        """A sampling client on the weights as they are after the calls made so far. Blocks until it is ready.
+
+        ``kind="inflight"`` publishes weights that this model's later publications change in place, for
+        samplers that follow the training. ``name`` has no effect.
+        """
+        return self.save_weights_and_get_sampling_client_async(name, retry_config, kind).result()
+
+    def save_weights_and_get_sampling_client_async(
+        self,
+        name: str | None = None,
+        retry_config: RetryConfig | None = None,
+        kind: SamplingClientKind = "snapshot",
+    ) -> APIFuture[SamplingClient]:
+        """The same without blocking: a future of the client."""
+        if kind not in ("snapshot", "inflight"):
+            raise InputError(f"kind must be 'snapshot' or 'inflight', not {kind!r}")
+        if name is not None:
+            warnings.warn("name has no effect: these weights have no path", DeprecationWarning, stacklevel=2)
+        fields: dict[str, Any] = {"sampling_session_seq_id": self._session.next_sampler_number()}
+        if kind != "snapshot":
+            fields["kind"] = kind
+
+        def open_sampler(response: Response) -> SamplingClient:
+            answer = response.json()
+            if answer.get("sampling_session_id"):
+                return SamplingClient(self._session, answer["sampling_session_id"], retry_config)
+            if answer.get("path"):  # the server has no ephemeral samplers
+                return SamplingClient._create(self._session, answer["path"], None, retry_config)
+            raise APIResponseValidationError("the server named neither a sampler nor a path", body=answer)
+
+        return self._submit_raw("/save_weights_for_sampler", fields, "SaveWeightsForSampler", open_sampler)
+
+    def create_sampling_client(
+        self, model_path: str, retry_config: RetryConfig | None = None
+    ) -> SamplingClient:
+        """A sampling client on saved weights, ``tinker://...``. Blocks until it is ready."""
+        tinker_path("model_path", model_path)
+        return SamplingClient._create(self._session, model_path, None, retry_config)
+
+    async def create_sampling_client_async(
+        self, model_path: str, retry_config: RetryConfig | None = None
+    ) -> SamplingClient:
+        """As ``create_sampling_client``, awaited."""
+        tinker_path("model_path", model_path)
+        future: APIFuture[SamplingClient] = APIFuture()
+        make = partial(SamplingClient._create, self._session, model_path, None, retry_config)
+        self._session.executor.run(lambda: future.fulfil(make))
+        return await future
+
+    def get_info(self) -> GetInfoResponse:
+        """What this model is. Blocks for the round trip."""
+        self._session.check()
+        return models_api.get_info(self._session.transport, self.model_id)
+
+    async def get_info_async(self) -> GetInfoResponse:
+        """As ``get_info``, awaited."""
+        future: APIFuture[GetInfoResponse] = APIFuture()
+        self._session.executor.run(lambda: future.fulfil(self.get_info))
+        return await future
+
+    def get_tokenizer(self) -> Tokenizer:
+        """The tokenizer of this model; see ``tinkex.tokenizers.load``."""
+        data = self.get_info().model_data
+        return tokenizers.load(data.model_name or "", data.tokenizer_id)
+
+    def unload(self) -> APIFuture[UnloadModelResponse]:
+        """Free the model on the server after the calls made so far; this client can do nothing more."""
+        future: APIFuture[UnloadModelResponse] = APIFuture()
+        session = self._session
+
+        def job() -> None:
+            self._lane.close(ClientClosedError(f"model {self.model_id} was unloaded"))
+            try:
+                promise = models_api.unload_model(session.transport, self.model_id)
+            except BaseException as error:
+                future.fail(error)
+                return
+            decode = partial(_read, UnloadModelResponse)
+            wait = partial(
+                wait_for_result, session.transport, session.flags, promise.request_id, "UnloadModel", decode
+            )
+            session.executor.run(lambda: future.fulfil(wait))
+
+        return self._queue(job, future)
+
+    def close(self) -> None:
+        """Send nothing more. The model stays on the server until its session ends; ``unload`` frees it."""
+        self._lane.close(ClientClosedError(f"the training client of model {self.model_id} was closed"))
+
+    def _pass(self, batch: api.Batch) -> APIFuture[ForwardBackwardOutput]:
+        future = self._future()
+
+        def job() -> None:
+            if future.cancelled():
+                return
+            try:
+                sent = self._send_batch(batch)
+            except BaseException as error:
+                future.fail(error)
+                return
+            collect = partial(self._collect, sent, batch.forward_only)
+            self._session.executor.run(lambda: future.fulfil(collect))
+
+        return self._queue(job, future)
+
+    def _send_batch(self, batch: api.Batch) -> list[Sent]:
+        flags = self._session.flags
+        chunks = chunking.split(batch.data, flags.fwdbwd_max_chunk_len, flags.fwdbwd_max_chunk_bytes_count)
+
+        def part(chunk: Sequence[Datum]) -> SendPart:
+            work = api.Batch(chunk, batch.loss_fn, batch.loss_fn_config, batch.forward_only)
+            return lambda seq_id: negotiation.submit(self._session.transport, self.model_id, seq_id, work)
+
+        return self._lane.send([part(chunk) for chunk in chunks], parallel=flags.parallel_fwdbwd_chunks)
+
+    def _collect(self, sent: Sequence[Sent], forward_only: bool) -> ForwardBackwardOutput:
+        kind = "Forward" if forward_only else "ForwardBackward"
+        outputs: list[ForwardBackwardOutput] = []
+        errors: list[Exception] = []
+        for one in sent:
+            try:
+                outputs.append(
+                    self._lane.wait(one, kind, api.read_forward_backward, observer=self.on_queue_state_change)
+                )
+            except Exception as error:
+                errors.append(error)
+        if errors and outputs and not forward_only:
+            raise self._lane.poison(errors[0], "part of a batch failed and the gradients of the rest stand")
+        if errors:
+            raise errors[0]
+        return chunking.join(outputs)
+
+    def _run_custom(
+        self, data: Sequence[Datum], forward: Sequence[Datum], loss_fn: custom_loss.CustomLossFn
+    ) -> ForwardBackwardOutput:
+        first = self._collect(self._send_batch(api.Batch(forward, "cross_entropy", None, True)), True)
+        backward, metrics = custom_loss.backward_data(data, first, loss_fn)
+        second = self._collect(self._send_batch(api.Batch(backward, "cross_entropy", None, False)), False)
+        return ForwardBackwardOutput(
+            second.loss_fn_output_type, second.loss_fn_outputs, {**second.metrics, **metrics}
+        )
+
+    def _submit(self, path: str, fields: Mapping[str, Any], kind: str, result: type[M]) -> APIFuture[M]:
+        return self._submit_raw(path, fields, kind, partial(_read, result))
+
+    def _submit_raw(
+        self, path: str, fields: Mapping[str, Any], kind: str, decode: Callable[[Response], T]
+    ) -> APIFuture[T]:
+        future: APIFuture[T] = APIFuture()
+
+        def part(seq_id: int) -> Promise:
+            return api.submit(self._session.transport, path, self.model_id, seq_id, fields)
+
+        def job() -> None:
+            if future.cancelled():
+                return
+            try:
+                [sent] = self._lane.send([part])
+            except BaseException as error:
+                future.fail(error)
+                return
+            wait = partial(self._lane.wait, sent, kind, decode, observer=self.on_queue_state_change)
+            self._session.executor.run(lambda: future.fulfil(wait))
+
+        return self._queue(job, future)
+
+    def _load(self, path: str, with_optimizer: bool) -> APIFuture[LoadWeightsResponse]:
+        tinker_path("path", path)
+        fields = {"path": path, "optimizer": with_optimizer}
+        return self._submit("/load_weights", fields, "LoadWeights", LoadWeightsResponse)
+
+    def _queue(self, job: Callable[[], None], future: APIFuture[T]) -> APIFuture[T]:
+        self._lane.check()
+        self._lane.queue(job)
+        return future
+
+    def _future(self) -> APIFuture[ForwardBackwardOutput]:
+        return APIFuture()
+
+    def _remember_checkpoint(self, saved: Any) -> None:
+        if not saved.cancelled() and saved.exception() is None:
+            self._lane.checkpoint = saved.result().path
+
+
+def _wait_for_model(session: Session, promise: Promise, kind: str) -> str:
+    """The id of a model that is being made."""
+
+    def decode(response: Response) -> str:
+        answer = response.json()
+        model_id = answer.get("model_id") if isinstance(answer, dict) else None
+        if not (model_id or promise.model_id):
+            raise APIResponseValidationError("the server named no model_id", body=answer)
+        return str(model_id or promise.model_id)
+
+    return wait_for_result(session.transport, session.flags, promise.request_id, kind, decode)
+
+
+def _read(kind: type[M], response: Response) -> M:
+    return read(kind, response.json())
+
+
+def _checked(data: Sequence[Datum]) -> list[Datum]:
+    if isinstance(data, Datum):
+        raise InputError("data is one Datum; give a list of them")
+    data = list(data)
+    if not data:
+        raise InputError("data is empty: a batch has at least one Datum")
+    for at, datum in enumerate(data):
+        if not isinstance(datum, Datum):
+            raise InputError(f"data[{at}] must be a Datum, not {type(datum).__name__}")
+        if not datum.model_input.chunks:
+            raise InputError(f"data[{at}] has an empty model_input")
+    return data
+
+
+def _checked_loss(loss_fn: str, config: Mapping[str, float | str] | None) -> Mapping[str, float | str] | None:
+    if not isinstance(loss_fn, str) or not loss_fn:
+        raise InputError(f"loss_fn must be the name of a loss, not {loss_fn!r}")
+    for name, value in (config or {}).items():
+        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+            raise InputError(f"loss_fn_config[{name!r}] must be a number or text, not {value!r}")
+    return dict(config) if config else None
+
+
+def _save_fields(name: str, ttl_seconds: int | None) -> dict[str, Any]:
+    if not isinstance(name, str) or not name or "/" in name or name in (".", ".."):
+        raise InputError(f"a checkpoint's name must be text without '/', not {name!r}")
+    fields: dict[str, Any] = {"path": name}
+    if ttl_seconds is not None:
+        whole("ttl_seconds", ttl_seconds, at_least=3600)
+        fields["ttl_seconds"] = ttl_seconds
+    return fields

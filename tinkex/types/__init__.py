@@ -1,0 +1,88 @@
+"""The public data of the API: plain dataclasses, no numpy or torch unless the caller brings them."""
+
+from tinkex.types.datum import Datum
+from tinkex.types.model_input import (
+    EncodedTextChunk,
+    ImageAssetPointerChunk,
+    ImageChunk,
+    ModelInput,
+    ModelInputChunk,
+)
+from tinkex.types.retry import RetryConfig
+from tinkex.types.sampling import (
+    PromptAltTokens,
+    SampledSequence,
+    SampleResponse,
+    SamplingParams,
+    StopReason,
+    TopkLogprobs,
+)
+from tinkex.types.server import (
+    GetInfoResponse,
+    GetSamplerResponse,
+    GetServerCapabilitiesResponse,
+    ModelData,
+    ParsedCheckpointTinkerPath,
+    SupportedModel,
+    WeightsInfoResponse,
+)
+from tinkex.types.tensor_data import TensorData, TensorDtype
+from tinkex.types.training import (
+    AdamOptimizerConfig,
+    AdamParams,
+    DimuonOptimizerConfig,
+    DimuonParams,
+    ForwardBackwardOutput,
+    LoadWeightsResponse,
+    LoraConfig,
+    LossFnType,
+    OptimizerConfig,
+    OptimParams,
+    OptimStepResponse,
+    SamplingClientKind,
+    SaveWeightsExternalResponse,
+    SaveWeightsForSamplerResponse,
+    SaveWeightsResponse,
+    UnloadModelResponse,
+)
+
+__all__ = [
+    "AdamOptimizerConfig",
+    "AdamParams",
+    "Datum",
+    "DimuonOptimizerConfig",
+    "DimuonParams",
+    "EncodedTextChunk",
+    "ForwardBackwardOutput",
+    "GetInfoResponse",
+    "GetSamplerResponse",
+    "GetServerCapabilitiesResponse",
+    "ImageAssetPointerChunk",
+    "ImageChunk",
+    "LoadWeightsResponse",
+    "LoraConfig",
+    "LossFnType",
+    "ModelData",
+    "ModelInput",
+    "ModelInputChunk",
+    "OptimParams",
+    "OptimStepResponse",
+    "OptimizerConfig",
+    "ParsedCheckpointTinkerPath",
+    "PromptAltTokens",
+    "RetryConfig",
+    "SampleResponse",
+    "SampledSequence",
+    "SamplingClientKind",
+    "SamplingParams",
+    "SaveWeightsExternalResponse",
+    "SaveWeightsForSamplerResponse",
+    "SaveWeightsResponse",
+    "StopReason",
+    "SupportedModel",
+    "TensorData",
+    "TensorDtype",
+    "TopkLogprobs",
+    "UnloadModelResponse",
+    "WeightsInfoResponse",
+]

@@ -1,0 +1,145 @@
+"""What a model reads: a sequence of chunks of text and images."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Union
+
+from tinkex.errors import InputError
+from tinkex.types.checks import pack_tokens, whole
+
+ImageFormat = Literal["png", "jpeg"]
+
+
+@dataclass(frozen=True)
+class EncodedTextChunk:
+    """A run of token ids.
+
+    Raises ``InputError`` for ids that are negative, fractional or too large for int32. The ids are
+    packed here, once: a list changed afterwards does not change the chunk that is sent.
+    """
+
+    tokens: Sequence[int]
+    type: Literal["encoded_text"] = "encoded_text"
+    packed: bytes = field(init=False, repr=False, compare=False)
+    """The ids as little-endian int32, shape ``(length,)``."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "packed", pack_tokens(self.tokens))
+
+    @property
+    def length(self) -> int:
+        """Number of tokens."""
+        return len(self.packed) // 4
+
+
+@dataclass(frozen=True)
+class ImageChunk:
+    """An image, as the bytes of a PNG or JPEG file (base64 text is decoded)."""
+
+    data: bytes
+    format: ImageFormat
+    expected_tokens: int | None = None
+    """Advisory: lets the server refuse early if the image takes another number of tokens."""
+    type: Literal["image"] = "image"
+
+    def __post_init__(self) -> None:
+        _check_image(self.format, self.expected_tokens)
+        if isinstance(self.data, str):
+            try:
+                object.__setattr__(self, "data", base64.b64decode(self.data, validate=True))
+            except binascii.Error as error:
+                raise InputError(f"image data is text but not base64: {error}") from None
+        if not isinstance(self.data, bytes) or not self.data:
+            raise InputError("image data must be the bytes of a file")
+
+    @property
+    def length(self) -> int:
+        """Number of tokens; raises ``InputError`` unless ``expected_tokens`` says it."""
+        return _image_length(self.expected_tokens)
+
+
+@dataclass(frozen=True)
+class ImageAssetPointerChunk:
+    """An image that the server fetches from ``location``."""
+
+    location: str
+    format: ImageFormat
+    expected_tokens: int | None = None
+    type: Literal["image_asset_pointer"] = "image_asset_pointer"
+
+    def __post_init__(self) -> None:
+        _check_image(self.format, self.expected_tokens)
+
+    @property
+    def length(self) -> int:
+        """Number of tokens; raises ``InputError`` unless ``expected_tokens`` says it."""
+        return _image_length(self.expected_tokens)
+
+
+ModelInputChunk = Union[EncodedTextChunk, ImageChunk, ImageAssetPointerChunk]
+
+
+@dataclass(frozen=True)
+class ModelInput:
+    """A sequence of chunks. ``ModelInput.from_ints(tokenizer.encode(text))`` is the usual way to make one."""
+
+    chunks: list[ModelInputChunk]
+
+    def __post_init__(self) -> None:
+        if isinstance(self.chunks, (str, bytes)) or not isinstance(self.chunks, Iterable):
+            raise InputError(f"ModelInput takes a list of chunks, not {type(self.chunks).__name__}")
+        object.__setattr__(self, "chunks", list(self.chunks))
+        for chunk in self.chunks:
+            if not isinstance(chunk, (EncodedTextChunk, ImageChunk, ImageAssetPointerChunk)):
+                raise InputError(
+                    f"ModelInput takes chunks, not {type(chunk).__name__}; for token ids use ModelInput.from_ints"
+                )
+
+    @classmethod
+    def from_ints(cls, tokens: Sequence[int]) -> ModelInput:
+        """One text chunk of these token ids."""
+        return cls([EncodedTextChunk(tokens)])
+
+    @classmethod
+    def empty(cls) -> ModelInput:
+        """No chunks yet."""
+        return cls([])
+
+    def append(self, chunk: ModelInputChunk) -> ModelInput:
+        """A new input with ``chunk`` at the end."""
+        return ModelInput([*self.chunks, chunk])
+
+    def append_int(self, token: int) -> ModelInput:
+        """A new input with one token more."""
+        return self.append(EncodedTextChunk([token]))
+
+    def to_ints(self) -> list[int]:
+        """All token ids; raises ``InputError`` if there is an image among the chunks."""
+        tokens: list[int] = []
+        for chunk in self.chunks:
+            if not isinstance(chunk, EncodedTextChunk):
+                raise InputError("an input with images has no plain token ids")
+            tokens.extend(chunk.tokens)
+        return tokens
+
+    @property
+    def length(self) -> int:
+        """Number of tokens over all chunks; raises ``InputError`` for images of unknown length."""
+        return sum(chunk.length for chunk in self.chunks)
+
+
+def _check_image(image_format: str, expected_tokens: int | None) -> None:
+    if image_format not in ("png", "jpeg"):
+        raise InputError(f"image format must be 'png' or 'jpeg', not {image_format!r}")
+    if expected_tokens is not None:
+        whole("expected_tokens", expected_tokens, at_least=0)
+
+
+def _image_length(expected_tokens: int | None) -> int:
+    if expected_tokens is None:
+        raise InputError("the length of an image is known only if expected_tokens is set")
+    return expected_tokens

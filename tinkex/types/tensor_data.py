@@ -1,0 +1,258 @@
+"""Tensors as they travel: a flat buffer of float32 or int64 with a shape, dense or sparse (CSR)."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from tinkex.errors import InputError
+from tinkex.types.checks import little_endian, unpack
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+TensorDtype = Literal["float32", "int64"]
+
+_TYPECODE = {"float32": "f", "int64": "q"}
+
+
+@dataclass(frozen=True, init=False, eq=False)
+class TensorData:
+    """A tensor of ``float32`` or ``int64``.
+
+    ``data`` may be a (nested) list, an ``array.array``, a numpy array or a torch tensor. ``shape``
+    defaults to the shape of ``data``. With ``sparse_crow_indices`` (length rows + 1) and
+    ``sparse_col_indices`` (one per value) the tensor is CSR: ``data`` holds the listed values, and
+    ``shape``, which is then required, that of the dense tensor.
+
+    Raises ``InputError`` for ragged lists, values that are not numbers, fractions or numbers out of
+    range in an ``int64`` tensor, and a shape that does not fit.
+    """
+
+    dtype: TensorDtype
+    shape: list[int]
+    sparse_crow_indices: list[int] | None
+    sparse_col_indices: list[int] | None
+    packed: bytes = field(repr=False)
+    """The values as little-endian bytes, in C order."""
+
+    def __init__(
+        self,
+        data: Any = None,
+        dtype: TensorDtype | None = None,
+        shape: Sequence[int] | None = None,
+        sparse_crow_indices: Sequence[int] | None = None,
+        sparse_col_indices: Sequence[int] | None = None,
+    ) -> None:
+        packed, found_dtype, found_shape = _pack([] if data is None else data, dtype)
+        count = math.prod(found_shape)
+        sparse = sparse_crow_indices is not None or sparse_col_indices is not None
+        full_shape = list(found_shape if shape is None else shape)
+        if sparse:
+            _check_csr(count, shape, sparse_crow_indices, sparse_col_indices)
+        elif math.prod(full_shape) != count:
+            raise InputError(
+                f"shape {full_shape} holds {math.prod(full_shape)} values, but there are {count}"
+            )
+        self._set(packed, found_dtype, full_shape, sparse_crow_indices, sparse_col_indices)
+
+    @classmethod
+    def from_packed(
+        cls,
+        packed: bytes,
+        dtype: TensorDtype,
+        shape: Sequence[int],
+        crow: Sequence[int] | None = None,
+        col: Sequence[int] | None = None,
+    ) -> TensorData:
+        """A tensor over bytes that are already little-endian and in C order; nothing is checked."""
+        tensor = cls.__new__(cls)
+        tensor._set(packed, dtype, list(shape), crow, col)
+        return tensor
+
+    @classmethod
+    def from_numpy(cls, array: np.ndarray[Any, Any]) -> TensorData:
+        """Floats become float32, whole numbers int64; the shape is kept."""
+        return cls(array)
+
+    @classmethod
+    def from_torch(cls, tensor: torch.Tensor) -> TensorData:
+        """Floats (bfloat16 too) become float32, whole numbers int64; the shape is kept."""
+        return cls(tensor)
+
+    @classmethod
+    def from_torch_sparse(cls, tensor: torch.Tensor, pad_value: int = 0) -> TensorData:
+        """CSR of a 2-D tensor whose entries equal to ``pad_value`` are left out; dense where that is no smaller."""
+        if tensor.ndim != 2:
+            return cls(tensor)
+        listed = tensor != pad_value
+        rows, kept = tensor.shape[0], int(listed.sum())
+        if rows + 1 + 2 * kept >= tensor.numel():
+            return cls(tensor)
+        crow = [0, *listed.sum(dim=1).cumsum(dim=0).tolist()]
+        return cls(
+            tensor[listed],
+            shape=list(tensor.shape),
+            sparse_crow_indices=crow,
+            sparse_col_indices=listed.nonzero()[:, 1].tolist(),
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the values and, where sparse, of the indices."""
+        indices = len(self.sparse_crow_indices or ()) + len(self.sparse_col_indices or ())
+        return len(self.packed) + 8 * indices
+
+    @property
+    def data(self) -> list[Any]:
+        """The values (where sparse, the listed ones) as one flat list."""
+        return unpack(self.packed, _TYPECODE[self.dtype])
+
+    def tolist(self, pad_value: int = 0) -> list[Any]:
+        """Nested lists of this shape; where sparse, entries that are not listed are ``pad_value``."""
+        nested: list[Any] = _nest(
+            self.data if self.sparse_crow_indices is None else self._dense(pad_value), self.shape
+        )
+        return nested
+
+    def to_numpy(self, pad_value: int = 0) -> np.ndarray[Any, Any]:
+        """A writable numpy array of this shape. Needs numpy."""
+        import numpy as np
+
+        kind = np.dtype(self.dtype).newbyteorder("<")
+        if self.sparse_crow_indices is not None:
+            return np.array(self._dense(pad_value), dtype=self.dtype).reshape(self.shape)
+        return np.frombuffer(self.packed, dtype=kind).astype(self.dtype).reshape(self.shape)
+
+    def to_torch(self, pad_value: int = 0) -> torch.Tensor:
+        """A torch tensor of this shape. Needs torch."""
+        import torch
+
+        dtype = torch.float32 if self.dtype == "float32" else torch.int64
+        if self.sparse_crow_indices is not None:
+            return torch.tensor(self._dense(pad_value), dtype=dtype).reshape(self.shape)
+        if not self.packed:
+            return torch.empty(self.shape, dtype=dtype)
+        return torch.frombuffer(bytearray(self.packed), dtype=dtype).reshape(self.shape)
+
+    def _set(
+        self,
+        packed: bytes,
+        dtype: TensorDtype,
+        shape: list[int],
+        crow: Sequence[int] | None,
+        col: Sequence[int] | None,
+    ) -> None:
+        set_field = object.__setattr__
+        set_field(self, "packed", packed)
+        set_field(self, "dtype", dtype)
+        set_field(self, "shape", shape)
+        set_field(self, "sparse_crow_indices", None if crow is None else list(crow))
+        set_field(self, "sparse_col_indices", None if col is None else list(col))
+
+    def _dense(self, pad_value: int) -> list[Any]:
+        if isinstance(pad_value, bool) or not hasattr(pad_value, "__index__"):
+            raise InputError(f"pad_value must be a whole number, not {pad_value!r}")
+        crow, col = self.sparse_crow_indices or [], self.sparse_col_indices or []
+        rows, columns = self.shape
+        pad = float(pad_value) if self.dtype == "float32" else int(pad_value)
+        dense: list[Any] = [pad] * (rows * columns)
+        values = self.data
+        for row in range(rows):
+            for at in range(crow[row], crow[row + 1]):
+                dense[row * columns + col[at]] = values[at]
+        return dense
+
+
+def _pack(data: Any, dtype: TensorDtype | None) -> tuple[bytes, TensorDtype, list[int]]:
+    """``(bytes, dtype, shape)`` of anything that holds numbers."""
+    if dtype is not None and dtype not in _TYPECODE:
+        raise InputError(f"dtype must be 'float32' or 'int64', not {dtype!r}")
+    if hasattr(data, "detach") and hasattr(data, "cpu"):  # a torch tensor
+        tensor = data.detach().cpu()
+        data = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+    if hasattr(data, "__array_interface__"):  # a numpy array or scalar
+        return _pack_numpy(data, dtype)
+    if isinstance(data, array):
+        if dtype is None:
+            dtype = "float32" if data.typecode in "fd" else "int64"
+        flat: Sequence[Any] = data
+        shape = [len(data)]
+    elif isinstance(data, (list, tuple)):
+        flat, shape = _flatten(data)
+        if dtype is None:
+            dtype = "float32" if any(isinstance(value, float) for value in flat) else "int64"
+    else:
+        raise InputError(f"a tensor cannot be made of {type(data).__name__}")
+    try:
+        values = array(_TYPECODE[dtype], flat)
+    except TypeError:
+        raise InputError(_explain_mistyped(flat, dtype)) from None
+    except OverflowError as error:
+        raise InputError(f"a number does not fit {dtype}: {error}") from None
+    return little_endian(values).tobytes(), dtype, shape
+
+
+def _pack_numpy(data: Any, dtype: TensorDtype | None) -> tuple[bytes, TensorDtype, list[int]]:
+    kind = data.dtype.kind
+    if kind not in "fiub":
+        raise InputError(f"a tensor holds numbers, not {data.dtype}")
+    if dtype is None:
+        dtype = "float32" if kind == "f" else "int64"
+    converted = data.astype("<f4" if dtype == "float32" else "<i8", order="C")
+    if dtype == "int64" and kind in "fu" and not (converted == data).all():
+        raise InputError("an int64 tensor cannot hold fractions or numbers of 2**63 and more")
+    shape = list(data.shape)
+    return converted.tobytes(), dtype, shape
+
+
+def _flatten(values: Sequence[Any]) -> tuple[Sequence[Any], list[int]]:
+    """The flat values and the shape of nested lists; the first element says whether there is nesting."""
+    if not values or not isinstance(values[0], (list, tuple)):
+        return values, [len(values)]
+    flat: list[Any] = []
+    row_shape: list[int] | None = None
+    for row in values:
+        if not isinstance(row, (list, tuple)):
+            raise InputError("ragged nested lists do not make a tensor")
+        inner, shape = _flatten(row)
+        if row_shape not in (None, shape):
+            raise InputError(f"ragged nested lists do not make a tensor: rows of {row_shape} and {shape}")
+        row_shape = shape
+        flat.extend(inner)
+    return flat, [len(values), *(row_shape or [])]
+
+
+def _explain_mistyped(flat: Sequence[Any], dtype: str) -> str:
+    for at, value in enumerate(flat):
+        if isinstance(value, (list, tuple)):
+            return "ragged nested lists do not make a tensor"
+        if not hasattr(value, "__index__") and not (dtype == "float32" and hasattr(value, "__float__")):
+            wanted = "numbers" if dtype == "float32" else "whole numbers"
+            return f"a {dtype} tensor holds {wanted}, but value {at} is {value!r}"
+    return f"these values do not make a {dtype} tensor"
+
+
+def _check_csr(
+    count: int, shape: Sequence[int] | None, crow: Sequence[int] | None, col: Sequence[int] | None
+) -> None:
+    if crow is None or col is None or shape is None or len(shape) != 2:
+        raise InputError("a sparse tensor needs crow indices, col indices and a 2-D shape")
+    rising = all(low <= high for low, high in zip(crow, list(crow)[1:]))
+    if len(crow) != shape[0] + 1 or crow[0] != 0 or crow[-1] != count or not rising:
+        raise InputError(f"crow indices must rise from 0 to {count} in {shape[0] + 1} steps")
+    if len(col) != count or any(not 0 <= column < shape[1] for column in col):
+        raise InputError(f"col indices must be {count} numbers from 0 to {shape[1] - 1}")
+
+
+def _nest(flat: list[Any], shape: Sequence[int]) -> Any:
+    if not shape:
+        return flat[0]
+    if len(shape) == 1:
+        return flat
+    step = math.prod(shape[1:])
+    return [_nest(flat[at * step : (at + 1) * step], shape[1:]) for at in range(shape[0])]

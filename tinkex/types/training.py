@@ -1,0 +1,172 @@
+"""What is asked of a model in training and what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from tinkex.errors import InputError
+from tinkex.types.checks import finite, whole
+from tinkex.types.message import Message
+from tinkex.types.tensor_data import TensorData
+
+LossFnType = Literal[
+    "cross_entropy", "importance_sampling", "ppo", "cispo", "dro", "gspo", "stable_reinforce", "custom"
+]
+SamplingClientKind = Literal["snapshot", "inflight"]
+
+LOSS_FUNCTIONS = frozenset(LossFnType.__args__)  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class LoraConfig(Message):
+    """The shape of a LoRA adapter: its rank, and which layers carry one."""
+
+    rank: int = 32
+    seed: int | None = None
+    train_mlp: bool = True
+    train_attn: bool = True
+    train_unembed: bool = True
+
+    def __post_init__(self) -> None:
+        whole("rank", self.rank, at_least=1)
+        if self.seed is not None:
+            whole("seed", self.seed, at_least=-(2**63))
+        if not (self.train_mlp or self.train_attn or self.train_unembed):
+            raise InputError("at least one of train_mlp, train_attn and train_unembed must be True")
+
+
+@dataclass
+class AdamParams(Message):
+    """One step of AdamW, as ``torch.optim.AdamW`` defines it (the default weight decay here is 0).
+
+    ``grad_clip_norm`` is the largest global gradient norm, 0 for no clipping. Raises ``InputError``
+    for values that are not finite or are out of range.
+    """
+
+    learning_rate: float = 1e-4
+    beta1: float = 0.9
+    beta2: float = 0.95
+    eps: float = 1e-12
+    weight_decay: float = 0.0
+    grad_clip_norm: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.check()
+
+    def check(self) -> None:
+        """Raise ``InputError`` if a value cannot be sent."""
+        for name in ("learning_rate", "eps", "weight_decay", "grad_clip_norm"):
+            finite(name, getattr(self, name))
+        for name in ("beta1", "beta2"):
+            finite(name, getattr(self, name), at_most=1.0)
+
+
+class OptimParams:
+    """One step of an optimizer family other than Adam: ``OptimParams(type="dimuon", learning_rate=1e-3)``.
+
+    The fields beside ``type`` are the family's own and go to the server as they are.
+    """
+
+    def __init__(self, type: str, **fields: Any) -> None:
+        self.type = type
+        self.fields = fields
+        self.check()
+
+    def __repr__(self) -> str:
+        return f"OptimParams(type={self.type!r}, {', '.join(f'{k}={v!r}' for k, v in self.fields.items())})"
+
+    def check(self) -> None:
+        """Raise ``InputError`` if a number is not finite."""
+        for name, value in self.fields.items():
+            if isinstance(value, float):
+                finite(name, value, at_least=-float("inf"))
+
+    def to_wire(self) -> dict[str, Any]:
+        """The JSON object to send."""
+        return {"type": self.type, **self.fields}
+
+
+class DimuonParams(OptimParams):
+    """One step of the Dimuon optimizer."""
+
+    def __init__(self, learning_rate: float, grad_clip_norm: float = 0.0, beta1: float = 0.9) -> None:
+        finite("learning_rate", learning_rate)
+        finite("beta1", beta1, at_most=1.0)
+        super().__init__("dimuon", learning_rate=learning_rate, grad_clip_norm=grad_clip_norm, beta1=beta1)
+
+
+@dataclass(frozen=True)
+class OptimizerConfig(Message):
+    """The optimizer family of a model, chosen when it is made."""
+
+    type: str = "adamw"
+
+
+@dataclass(frozen=True)
+class AdamOptimizerConfig(OptimizerConfig):
+    """AdamW, the default."""
+
+
+@dataclass(frozen=True)
+class DimuonOptimizerConfig(OptimizerConfig):
+    """Dimuon."""
+
+    type: str = "dimuon"
+    version: int = 1
+
+
+@dataclass(frozen=True)
+class ForwardBackwardOutput:
+    """The result of a forward or forward-backward pass.
+
+    ``loss_fn_outputs`` has one mapping of names to tensors per datum, in order; ``logprobs`` has the
+    shape of the datum's ``target_tokens``. ``metrics`` are named ``name:reduction``.
+    """
+
+    loss_fn_output_type: str
+    loss_fn_outputs: list[dict[str, TensorData]]
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class OptimStepResponse(Message):
+    """The result of an optimizer step."""
+
+    metrics: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class SaveWeightsResponse(Message):
+    """Where the state was saved, ``tinker://...``."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class SaveWeightsForSamplerResponse(Message):
+    """Where the sampler weights were saved, ``tinker://...``."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class SaveWeightsExternalResponse(Message):
+    """Where the external weights were saved, ``tinker://...``."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class LoadWeightsResponse(Message):
+    """The path that was loaded, if the server repeats it."""
+
+    path: str | None = None
+
+
+@dataclass(frozen=True)
+class UnloadModelResponse(Message):
+    """The model that was unloaded, if the server repeats it."""
+
+    model_id: str | None = None
