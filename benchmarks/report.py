@@ -34,7 +34,8 @@ class Row:
         return "met" if self.ratio <= self.measure.goal else "missed"
 
     def shown(self, values: list[float]) -> str:
-        return f"{statistics.median(values) * self.measure.scale:.3g} {self.measure.unit}"
+        value = statistics.median(values) * self.measure.scale
+        return f"{value:,.0f} {self.measure.unit}" if value >= 100 else f"{value:.3g} {self.measure.unit}"
 
 
 def rows_of(pairs: dict[str, list[tuple[float, float]]]) -> list[Row]:
