@@ -1,0 +1,75 @@
+"""AdamW and gradient clipping, as PyTorch publishes them.
+
+The update is the algorithm in the documentation of `torch.optim.AdamW` (Loshchilov and Hutter 2019,
+"Decoupled weight decay regularization"); the clipping is `torch.nn.utils.clip_grad_norm_`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from .arrays import Floats, Weights
+
+
+@dataclass(frozen=True)
+class AdamParams:
+    """One step's settings; `grad_clip_norm` 0 clips nothing."""
+
+    learning_rate: float = 1e-4
+    beta1: float = 0.9
+    beta2: float = 0.95
+    eps: float = 1e-12
+    weight_decay: float = 0.0
+    grad_clip_norm: float = 0.0
+
+
+@dataclass(frozen=True)
+class AdamState:
+    """Moments of every weight, and the count of steps taken. Never changed: a step makes a new one."""
+
+    step: int
+    first: Mapping[str, Floats]
+    second: Mapping[str, Floats]
+
+    @classmethod
+    def fresh(cls, weights: Mapping[str, Floats]) -> AdamState:
+        zeros = {name: np.zeros_like(value) for name, value in weights.items()}
+        return cls(0, zeros, zeros)
+
+
+def gradient_norm(gradients: Mapping[str, Floats]) -> float:
+    """The 2-norm of all gradients taken as one vector."""
+    return float(np.sqrt(sum(float(np.square(g, dtype=np.float64).sum()) for g in gradients.values())))
+
+
+def clipped(gradients: Mapping[str, Floats], norm: float, limit: float) -> Mapping[str, Floats]:
+    """`gradients`, scaled down where their `norm` exceeds `limit`; a limit of 0 is none."""
+    factor = limit / (norm + 1e-6)
+    if limit <= 0 or factor >= 1:
+        return gradients
+    return {name: value * factor for name, value in gradients.items()}
+
+
+def adamw_step(
+    weights: Mapping[str, Floats], gradients: Mapping[str, Floats], state: AdamState, params: AdamParams
+) -> tuple[Weights, AdamState]:
+    """One update: the new weights and the new state; the arguments stay as they are."""
+    step = state.step + 1
+    correction1 = 1 - params.beta1**step
+    correction2 = 1 - params.beta2**step
+    updated: Weights = {}
+    first: Weights = {}
+    second: Weights = {}
+    for name, weight in weights.items():
+        gradient = gradients[name]
+        first[name] = params.beta1 * state.first[name] + (1 - params.beta1) * gradient
+        second[name] = params.beta2 * state.second[name] + (1 - params.beta2) * np.square(gradient)
+        denominator = np.sqrt(second[name]) / np.sqrt(correction2) + params.eps
+        decayed = weight * (1 - params.learning_rate * params.weight_decay)
+        updated[name] = (decayed - (params.learning_rate / correction1) * (first[name] / denominator)).astype(
+            weight.dtype, copy=False
+        )
+    return updated, AdamState(step, first, second)

@@ -1,0 +1,346 @@
+"""Checkpoints: safetensors and a JSON of metadata, in a directory or in memory.
+
+On disk a checkpoint is the folder `{run}/{weights|sampler_weights}/{name}` with `adapter.safetensors` and
+`checkpoint.json`. It is written under another name and renamed, so that a reader finds it whole or not at all.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import secrets
+import shutil
+import tarfile
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import quote, unquote
+
+from safetensors.numpy import load, save
+
+from .arrays import Floats, Weights
+from .lora import LoraSpec
+from .model import BASE_MODEL
+from .problems import Refused
+
+WEIGHTS_FILE = "adapter.safetensors"
+INFO_FILE = "checkpoint.json"
+KINDS = {"weights": "training", "sampler_weights": "sampler"}
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:+=@-]{0,199}")
+
+
+@dataclass(frozen=True)
+class Key:
+    """Where a checkpoint is: `tinker://{run}/{kind}/{name}`."""
+
+    run: str
+    kind: str
+    name: str
+
+    @property
+    def path(self) -> str:
+        return f"tinker://{self.run}/{self.kind}/{self.name}"
+
+    @classmethod
+    def parse(cls, path: str) -> Key:
+        """Raises:
+        Refused: 400 if `path` is no checkpoint path.
+        """
+        if not path.startswith("tinker://"):
+            raise Refused(400, f"path: must start with tinker://, is {path!r}")
+        parts = path.removeprefix("tinker://").split("/")
+        if (
+            len(parts) != 3
+            or parts[1] not in KINDS
+            or not (_NAME.fullmatch(parts[0]) and _NAME.fullmatch(parts[2]))
+        ):
+            raise Refused(400, f"path: must be tinker://RUN/weights|sampler_weights/NAME, is {path!r}")
+        return cls(*parts)
+
+
+def check_name(name: str) -> str:
+    """Raises:
+    Refused: 400 if `name` cannot name a checkpoint.
+    """
+    if not _NAME.fullmatch(name):
+        raise Refused(
+            400, f"path: {name!r} must be 1 to 200 of A-Z a-z 0-9 _ . : + = @ - and not start with . or -"
+        )
+    return name
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What is known of one besides its tensors. Times are ISO 8601 in UTC; `step` counts optimizer steps."""
+
+    run: str
+    kind: str
+    name: str
+    time: str
+    rank: int
+    train_mlp: bool
+    train_attn: bool
+    train_unembed: bool
+    step: int
+    size_bytes: int
+    base_model: str = BASE_MODEL
+    public: bool = False
+    expires_at: str | None = None
+    user_metadata: dict[str, Any] | None = None
+    run_metadata: dict[str, Any] | None = None
+
+    @property
+    def key(self) -> Key:
+        return Key(self.run, self.kind, self.name)
+
+    @property
+    def spec(self) -> LoraSpec:
+        return LoraSpec(self.rank, None, self.train_mlp, self.train_attn, self.train_unembed)
+
+    @property
+    def expired(self) -> bool:
+        return self.expires_at is not None and datetime.fromisoformat(self.expires_at) <= _now()
+
+    def to_json(self) -> dict[str, Any]:
+        """A `Checkpoint` of the protocol."""
+        return {
+            "checkpoint_id": f"{self.kind}/{self.name}",
+            "checkpoint_type": KINDS[self.kind],
+            "time": self.time,
+            "tinker_path": self.key.path,
+            "training_run_id": self.run,
+            "size_bytes": self.size_bytes,
+            "public": self.public,
+            "expires_at": self.expires_at,
+            "user_metadata": self.user_metadata,
+        }
+
+
+class Files(Protocol):
+    """Where the files of checkpoints are."""
+
+    def keys(self) -> list[Key]: ...
+
+    def read(self, key: Key, name: str) -> bytes | None: ...
+
+    def put(self, key: Key, files: Mapping[str, bytes]) -> None: ...
+
+    def remove(self, key: Key) -> None: ...
+
+
+class MemoryFiles:
+    """Gone with the server."""
+
+    def __init__(self) -> None:
+        self._all: dict[Key, dict[str, bytes]] = {}
+
+    def keys(self) -> list[Key]:
+        return list(self._all)
+
+    def read(self, key: Key, name: str) -> bytes | None:
+        return self._all.get(key, {}).get(name)
+
+    def put(self, key: Key, files: Mapping[str, bytes]) -> None:
+        self._all[key] = {**self._all.get(key, {}), **files}
+
+    def remove(self, key: Key) -> None:
+        self._all.pop(key, None)
+
+
+class DiskFiles:
+    """Under one directory, which other processes may read at the same time."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        root.mkdir(parents=True, exist_ok=True)
+
+    def _folder(self, key: Key) -> Path:
+        # A colon, usual in run ids, is no part of a file name everywhere.
+        return self._root / quote(key.run, safe="") / key.kind / quote(key.name, safe="")
+
+    def keys(self) -> list[Key]:
+        found = self._root.glob(f"*/*/*/{INFO_FILE}")
+        parts = (
+            (unquote(p.parts[-4]), p.parts[-3], unquote(p.parts[-2])) for p in found if p.parts[-2][0] != "."
+        )
+        return [Key(*each) for each in parts if each[1] in KINDS]
+
+    def read(self, key: Key, name: str) -> bytes | None:
+        try:
+            return (self._folder(key) / name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def put(self, key: Key, files: Mapping[str, bytes]) -> None:
+        folder = self._folder(key)
+        if folder.exists():
+            # The weights go last: information of the newer with weights of the older is harmless, both have one shape.
+            for name in sorted(files, reverse=True):
+                self._replace(folder / name, files[name])
+            return
+        draft = folder.with_name(f".{secrets.token_hex(8)}")
+        draft.mkdir(parents=True)
+        try:
+            for name, data in files.items():
+                _write(draft / name, data)
+            draft.rename(folder)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+
+    def _replace(self, path: Path, data: bytes) -> None:
+        draft = path.with_name(f".{secrets.token_hex(8)}")
+        try:
+            _write(draft, data)
+            draft.replace(path)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
+
+    def remove(self, key: Key) -> None:
+        folder = self._folder(key)
+        doomed = folder.with_name(f".{secrets.token_hex(8)}")
+        try:
+            folder.rename(doomed)
+        except FileNotFoundError:
+            return
+        shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+class CheckpointStore:
+    """Save, find and administer checkpoints; safe for threads."""
+
+    def __init__(self, directory: Path | None) -> None:
+        self._files: Files = MemoryFiles() if directory is None else DiskFiles(directory)
+        self._lock = threading.Lock()
+
+    def save(
+        self,
+        key: Key,
+        tensors: Mapping[str, Floats],
+        spec: LoraSpec,
+        *,
+        step: int,
+        overwrite: bool,
+        ttl_seconds: int | None,
+        user_metadata: dict[str, Any] | None,
+        run_metadata: dict[str, Any] | None,
+    ) -> Checkpoint:
+        """Raises:
+        Refused: 409 if `key` exists and `overwrite` is off.
+        """
+        data = save(dict(tensors), metadata={"format": "tinkex-local-1", "base_model": BASE_MODEL})
+        checkpoint = Checkpoint(
+            run=key.run,
+            kind=key.kind,
+            name=key.name,
+            time=_now().isoformat(),
+            rank=spec.rank,
+            train_mlp=spec.train_mlp,
+            train_attn=spec.train_attn,
+            train_unembed=spec.train_unembed,
+            step=step,
+            size_bytes=len(data),
+            expires_at=_expiry(ttl_seconds),
+            user_metadata=user_metadata,
+            run_metadata=run_metadata,
+        )
+        with self._lock:
+            if not overwrite and self._find(key) is not None:
+                raise Refused(409, f"{key.path} exists; pass overwrite to replace it")
+            self._files.put(key, {WEIGHTS_FILE: data, INFO_FILE: _dump(checkpoint)})
+        return checkpoint
+
+    def _find(self, key: Key) -> Checkpoint | None:
+        data = self._files.read(key, INFO_FILE)
+        if data is None:
+            return None
+        checkpoint = Checkpoint(**json.loads(data))
+        return None if checkpoint.expired else checkpoint
+
+    def find(self, key: Key) -> Checkpoint:
+        """Raises:
+        Refused: 404 if there is none, or it has expired.
+        """
+        with self._lock:
+            checkpoint = self._find(key)
+        if checkpoint is None:
+            raise Refused(404, f"{key.path} does not exist")
+        return checkpoint
+
+    def load(self, key: Key) -> tuple[Checkpoint, Weights]:
+        """The checkpoint with its tensors; raises as `find`."""
+        with self._lock:
+            checkpoint, data = self._find(key), self._files.read(key, WEIGHTS_FILE)
+        if checkpoint is None or data is None:
+            raise Refused(404, f"{key.path} does not exist")
+        return checkpoint, load(data)
+
+    def all(self, run: str | None = None) -> list[Checkpoint]:
+        """Newest first; those of one run, or all."""
+        with self._lock:
+            keys = [key for key in self._files.keys() if run is None or key.run == run]
+            found = [checkpoint for checkpoint in map(self._find, keys) if checkpoint is not None]
+        return sorted(found, key=lambda checkpoint: checkpoint.time, reverse=True)
+
+    def delete(self, key: Key) -> None:
+        """Raises as `find`."""
+        self.find(key)
+        with self._lock:
+            self._files.remove(key)
+
+    def publish(self, key: Key, public: bool) -> None:
+        """Raises as `find`."""
+        self._update(replace(self.find(key), public=public))
+
+    def set_ttl(self, key: Key, ttl_seconds: int | None) -> None:
+        """Let it expire in `ttl_seconds` from now, or never; raises as `find`."""
+        self._update(replace(self.find(key), expires_at=_expiry(ttl_seconds)))
+
+    def _update(self, checkpoint: Checkpoint) -> None:
+        with self._lock:
+            self._files.put(checkpoint.key, {INFO_FILE: _dump(checkpoint)})
+
+    def archive(self, key: Key) -> bytes:
+        """Its files as an uncompressed tar; raises as `find`."""
+        self.find(key)
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as tar:
+            for name in (INFO_FILE, WEIGHTS_FILE):
+                data = self._files.read(key, name) or b""
+                entry = tarfile.TarInfo(name)
+                entry.size = len(data)
+                tar.addfile(entry, io.BytesIO(data))
+        return buffer.getvalue()
+
+    def file(self, key: Key, name: str) -> bytes:
+        """One file of it; raises as `find`, for an unknown name too."""
+        self.find(key)
+        data = self._files.read(key, name) if name in (INFO_FILE, WEIGHTS_FILE) else None
+        if data is None:
+            raise Refused(404, f"{key.path} has no file {name!r}")
+        return data
+
+
+def _dump(checkpoint: Checkpoint) -> bytes:
+    return json.dumps(asdict(checkpoint), indent=1).encode()
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def _expiry(ttl_seconds: int | None) -> str | None:
+    return None if ttl_seconds is None else (_now() + timedelta(seconds=ttl_seconds)).isoformat()

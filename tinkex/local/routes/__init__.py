@@ -1,0 +1,1 @@
+"""The endpoints, by subject. Each module has `routes(state)`, a Flask blueprint."""

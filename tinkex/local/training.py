@@ -1,0 +1,171 @@
+"""One model in training: adapters, the gradients gathered so far, and the optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .adamw import AdamParams, AdamState, adamw_step, clipped, gradient_norm
+from .arrays import Floats, Weights
+from .batches import Batch, Datum
+from .lora import LoraSpec, new_adapters, trainable_layers
+from .losses import LOSSES
+from .model import LAYER_GROUPS, LAYER_SHAPES, AdaptedModel, BaseModel, windows
+from .problems import Refused
+from .results import TrainingResult
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """Adapters at one moment. Nothing changes them: an optimizer step makes new ones."""
+
+    spec: LoraSpec
+    weights: Mapping[str, Floats]
+
+
+class TrainingModel:
+    """Not safe for threads: its lane runs one request at a time.
+
+    Args:
+        base: The frozen weights.
+        spec: Which adapters, how wide, from which seed.
+
+    Raises:
+        Refused: 400 if `spec` leaves nothing to train.
+    """
+
+    def __init__(self, base: BaseModel, spec: LoraSpec) -> None:
+        self._base = base
+        self.spec = spec
+        layers = trainable_layers(spec, LAYER_GROUPS)
+        if not layers:
+            raise Refused(
+                400, "lora_config: nothing to train; this model has mlp and unembed layers, no attention"
+            )
+        self._weights: Mapping[str, Floats] = new_adapters(
+            spec, {layer: LAYER_SHAPES[layer] for layer in layers}, base.dtype
+        )
+        self._optimizer = AdamState.fresh(self._weights)
+        self._reset()
+
+    def _reset(self) -> None:
+        self._gradients: Weights = {name: np.zeros_like(value) for name, value in self._weights.items()}
+        self._model = AdaptedModel(self._base, self._weights, self.spec)
+
+    @property
+    def gradients(self) -> Mapping[str, Floats]:
+        """What the next `optim_step` will use."""
+        return self._gradients
+
+    @property
+    def weights(self) -> Mapping[str, Floats]:
+        return self._weights
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot(self.spec, self._weights)
+
+    def run(self, batch: Batch) -> TrainingResult:
+        """A forward pass and, unless the batch is forward only, its gradients added to those gathered."""
+        outputs: list[Mapping[str, Floats]] = [{} for _ in batch.data]
+        total = 0.0
+        for places in _equal_widths(batch.data):
+            group = [batch.data[i] for i in places]
+            logprobs, losses = self._run_group(group, batch)
+            total += float(losses.sum(dtype=np.float64))
+            ends = np.cumsum([len(datum.tokens) for datum in group])[:-1]
+            for i, lp, loss in zip(places, np.split(logprobs, ends), np.split(losses, ends), strict=True):
+                shape = batch.data[i].targets.shape
+                outputs[i] = {"logprobs": lp.reshape(shape), "elementwise_loss": loss.reshape(shape)}
+        return TrainingResult(outputs, {"loss:sum": total})
+
+    def _run_group(self, group: list[Datum], batch: Batch) -> tuple[Floats, Floats]:
+        context = np.concatenate([windows(datum.tokens) for datum in group])
+        targets = np.concatenate([_columns(datum.targets) for datum in group])
+        inputs = _stacked(group, targets.shape)
+        logprobs = np.empty(targets.shape, self._base.dtype)
+        losses = np.empty_like(logprobs)
+        for cut in self._model.blocks(context):
+            trace = self._model.trace(context[cut], targets[cut])
+            logprobs[cut] = trace.logprobs()
+            here = {name: value[cut] for name, value in inputs.items()}
+            losses[cut], upstream = LOSSES[batch.loss](logprobs[cut], here, batch.config)
+            if not batch.forward_only:
+                self._model.add_gradients(trace, upstream, self._gradients)
+        return logprobs, losses
+
+    def optim_step(self, params: AdamParams) -> dict[str, float]:
+        """Update the adapters with the gradients gathered, and forget these.
+
+        Returns:
+            The gradient's norm before clipping.
+
+        Raises:
+            Refused: the gradient or the new weights are not finite; the model stays as it was, its gradient is forgotten.
+        """
+        norm = gradient_norm(self._gradients)
+        weights, optimizer = adamw_step(
+            self._weights, clipped(self._gradients, norm, params.grad_clip_norm), self._optimizer, params
+        )
+        finite = all(np.isfinite(value).all() for value in weights.values())
+        if finite:
+            self._weights, self._optimizer = weights, optimizer
+        self._reset()
+        if not finite:
+            raise Refused(400, "optim_step: the step would leave weights that are not finite")
+        return {"grad_norm:mean": norm}
+
+    def state(self) -> tuple[Weights, int]:
+        """Everything a checkpoint holds: the weights and moments by name, and the number of steps."""
+        moments = {f"first.{k}": v for k, v in self._optimizer.first.items()}
+        moments |= {f"second.{k}": v for k, v in self._optimizer.second.items()}
+        return {**self._weights, **moments}, self._optimizer.step
+
+    def load(self, spec: LoraSpec, tensors: Mapping[str, Floats], step: int, *, optimizer: bool) -> None:
+        """Take over a checkpoint's weights; its moments and step count too with `optimizer`, else fresh ones.
+
+        Raises:
+            Refused: 400 if the checkpoint's adapters have other shapes than this model's.
+        """
+        names = {name for name in tensors if not name.startswith(("first.", "second."))}
+        if names != self._weights.keys() or any(tensors[n].shape != self._weights[n].shape for n in names):
+            raise Refused(400, "load_weights: the checkpoint's adapters do not fit this model's lora_config")
+        if optimizer and not all(f"second.{name}" in tensors for name in names):
+            raise Refused(400, "load_weights: the checkpoint holds no optimizer state")
+        self._weights = {name: tensors[name].astype(self._base.dtype) for name in self._weights}
+        self._optimizer = AdamState.fresh(self._weights)
+        if optimizer:
+            self._optimizer = AdamState(
+                step,
+                {name: tensors[f"first.{name}"] for name in self._weights},
+                {name: tensors[f"second.{name}"] for name in self._weights},
+            )
+        self.spec = replace(spec, seed=self.spec.seed)
+        self._reset()
+
+
+def _columns(values: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    return values.reshape(len(values), -1)
+
+
+def _equal_widths(data: tuple[Datum, ...]) -> list[list[int]]:
+    """Indices of the datums, grouped by targets a position, so that each group makes one matrix."""
+    groups: dict[int, list[int]] = {}
+    for i, datum in enumerate(data):
+        groups.setdefault(_columns(datum.targets).shape[1], []).append(i)
+    return list(groups.values())
+
+
+def _stacked(group: list[Datum], shape: tuple[int, ...]) -> dict[str, Floats]:
+    """The group's inputs, `[n, m]` each. An optional one that only some datums bring is 1 elsewhere
+    for `weights`; clipping thresholds must come with all or none."""
+    stacked: dict[str, Floats] = {}
+    for name in sorted({name for datum in group for name in datum.inputs}):
+        if name != "weights" and any(name not in datum.inputs for datum in group):
+            raise Refused(400, f"{name}: must be given for every datum of a batch or for none")
+        ones = (np.ones(datum.targets.shape, np.float32) for datum in group)
+        stacked[name] = np.concatenate(
+            [_columns(datum.inputs.get(name, one)) for datum, one in zip(group, ones, strict=True)]
+        )
+    return stacked
