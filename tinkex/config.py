@@ -64,7 +64,8 @@ class Config:
 
     def __post_init__(self) -> None:
         _check_url(self.base_url)
-        _check_key(self.api_key)
+        if not self.is_local:  # the embedded server has a key of its own
+            _check_key(self.api_key)
         if not self.is_local and not self.api_key and not self.credential_cmd:
             raise ConfigError(
                 "no API key: pass api_key=..., set TINKER_API_KEY, or use base_url='local://' "

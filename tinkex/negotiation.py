@@ -42,7 +42,7 @@ def _try_json(
     transport: Transport, model_id: str, seq_id: int, batch: api.Batch, refusal: APIStatusError
 ) -> Promise:
     try:
-        promise = api.forward_backward(transport, model_id, seq_id, batch, "json", tries=1)
+        promise = api.forward_backward(transport, model_id, seq_id, batch, "json")
     except APIStatusError:
         if refusal.status_code < 500:
             raise refusal from None

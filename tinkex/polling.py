@@ -50,26 +50,25 @@ def wait_for_result(
     ``PromiseGone``, ``RequestFailedError``, ``APIStatusError``, or
     ``APIConnectionError`` after ``Config.outage_timeout`` seconds without a server.
     """
-    outage = _Outage(transport)
-    odd, billing_since, iteration, quick = 0, None, 0, 0
-    reserved = 0
+    patience = _Patience(transport, flags)
+    iteration = reserved = 0
     try:
         while not abandoned():
             began = time.monotonic()
             try:
                 answer = api.retrieve(
-                    transport, request_id, kind, iteration, transport.config.poll_timeout,
+                    transport,
+                    request_id,
+                    kind,
+                    iteration,
+                    transport.config.poll_timeout,
                     metadata_only=budget is not None and not reserved,
-                )  # fmt: skip
-            except APITimeoutError as error:
-                if not error.sent:
-                    outage.strike(error)
-                iteration += 1
-                continue
+                )
             except APIConnectionError as error:
-                outage.strike(error)
+                patience.no_answer(error)
                 continue
-            iteration += 1
+            finally:
+                iteration += 1
             if isinstance(answer, Response):
                 return decode(answer)
             if isinstance(answer, api.Gone):
@@ -79,63 +78,84 @@ def wait_for_result(
                     raise APIResponseValidationError(
                         "the server announces a result again instead of sending it"
                     )
-                reserved = max(1, answer.size)
-                budget.acquire(reserved)
-                continue
-            if isinstance(answer, api.NotYet):
-                outage.over()
-                billing_since = None
+                budget.acquire(answer.size)
+                reserved = answer.size
+            elif isinstance(answer, api.NotYet):
                 if on_queue_state is not None and answer.queue_state:
                     on_queue_state(answer.queue_state, answer.reason)
-                quick = quick + 1 if time.monotonic() - began < QUICK_POLL else 0
-                if quick:
-                    transport.wait(min(QUICK_POLL * 1.5**quick, 1.0))
-                continue
-            response = answer.response
-            refusal = status_error(
-                response.status, response.content, response.headers, method="POST", url="/retrieve_future"
-            )
-            if response.status == 402:
-                billing_since = billing_since or began
-                if began - billing_since > flags.billing_exception_max_pause_duration_sec:
-                    raise refusal
-                if billing_since == began:
-                    logger.warning("work is paused until the account can be billed: %s", refusal)
-                transport.wait(retry_after(response.headers) or BILLING_PAUSE)
-            elif response.status == 400:
-                odd += 1
-                if odd > ODD_BAD_REQUESTS:
-                    raise refusal
-                transport.wait(backoff(odd, BACKOFF_FIRST, BACKOFF_LONGEST))
+                patience.not_yet(time.monotonic() - began)
             else:
-                outage.strike(refusal, retry_after(response.headers), counts=response.status != 429)
+                patience.busy(answer.response)
         raise CancelledError
     finally:
         if budget is not None and reserved:
             budget.release(reserved)
 
 
-class _Outage:
-    """Time without a usable answer, and the growing pauses in it."""
+class _Patience:
+    """How long to wait before the next poll, and when to give up."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, flags: ServerFlags) -> None:
         self._transport = transport
-        self.over()
-
-    def over(self) -> None:
-        """The server answers again."""
-        self._since: float | None = None
+        self._flags = flags
+        self._outage_since: float | None = None
+        self._billing_since: float | None = None
         self._strikes = 0
+        self._odd = 0
+        self._quick = 0
 
-    def strike(self, error: Exception, wait: float | None = None, counts: bool = True) -> None:
-        """Wait before the next poll, or raise ``error`` when this has gone on for too long."""
+    def not_yet(self, held: float) -> None:
+        """The server works on it, and held the poll for ``held`` seconds."""
+        self._outage_since = self._billing_since = None
+        self._strikes = 0
+        self._quick = self._quick + 1 if held < QUICK_POLL else 0
+        if self._quick:
+            self._transport.wait(min(QUICK_POLL * 1.5**self._quick, 1.0))
+
+    def no_answer(self, error: APIConnectionError) -> None:
+        """The poll ran out, which is its nature, or there was no connection, which may pass."""
+        if not (isinstance(error, APITimeoutError) and error.sent):
+            self._strike(error, None)
+
+    def busy(self, response: Response) -> None:
+        """The server asks for patience; raises the refusal when this has gone on for too long."""
+        error = status_error(
+            response.status, response.content, response.headers, method="POST", url="/retrieve_future"
+        )
+        asked = retry_after(response.headers)
+        if response.status == 402:
+            self._wait_for_billing(error, asked)
+        elif response.status == 400:
+            self._odd += 1
+            if self._odd > ODD_BAD_REQUESTS:
+                raise error
+            self._transport.wait(backoff(self._odd, BACKOFF_FIRST, BACKOFF_LONGEST))
+        elif response.status == 429:
+            self._outage_since = None
+            self._strikes += 1
+            self._pause(asked)
+        else:
+            self._strike(error, asked)
+
+    def _wait_for_billing(self, error: Exception, asked: float | None) -> None:
         now = time.monotonic()
-        self._strikes += 1
-        if not counts:
-            self._since = None
-        elif self._since is None:
-            self._since = now
-        elif now - self._since > self._transport.config.outage_timeout:
+        if self._billing_since is None:
+            self._billing_since = now
+            logger.warning("work is paused until the account can be billed: %s", error)
+        if now - self._billing_since > self._flags.billing_exception_max_pause_duration_sec:
             raise error
+        self._transport.wait(BILLING_PAUSE if asked is None else asked)
+
+    def _strike(self, error: Exception, asked: float | None) -> None:
+        """Part of an outage: wait, or raise ``error`` if it has lasted for ``Config.outage_timeout``."""
+        now = time.monotonic()
+        if self._outage_since is None:
+            self._outage_since = now
+        if now - self._outage_since > self._transport.config.outage_timeout:
+            raise error
+        self._strikes += 1
+        self._pause(asked)
+
+    def _pause(self, asked: float | None) -> None:
         longest = min(BACKOFF_LONGEST, self._transport.config.outage_timeout)
-        self._transport.wait(backoff(self._strikes, BACKOFF_FIRST, longest) if wait is None else wait)
+        self._transport.wait(backoff(self._strikes, BACKOFF_FIRST, longest) if asked is None else asked)

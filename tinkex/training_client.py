@@ -66,9 +66,10 @@ class TrainingClient(Created, QueueStateObserver):
     be known; then every later call raises that at once. Bad input raises ``InputError`` before anything is sent.
     """
 
-    def __init__(self, session: Session, model_id: str) -> None:
+    def __init__(self, session: Session, model_id: str, base_model: str | None = None) -> None:
         self._session = session
         self.model_id = model_id
+        self._base_model = base_model
         self._lane = Lane(session, model_id)
 
     def __repr__(self) -> str:
@@ -93,7 +94,7 @@ class TrainingClient(Created, QueueStateObserver):
             user_metadata,
             optimizer,
         )
-        return cls(session, _wait_for_model(session, promise, "CreateModel"))
+        return cls(session, _wait_for_model(session, promise, "CreateModel"), base_model)
 
     @classmethod
     def _create_from_state(
@@ -125,7 +126,7 @@ class TrainingClient(Created, QueueStateObserver):
             if refusal.status_code not in _NO_CREATE_BY_LOAD:
                 raise
         else:
-            return cls(session, _wait_for_model(session, promise, "LoadWeights"))
+            return cls(session, _wait_for_model(session, promise, "LoadWeights"), base_model)
         info = models_api.weights_info(session.transport, path)
         flags = {
             name: value
@@ -141,7 +142,7 @@ class TrainingClient(Created, QueueStateObserver):
             user_metadata,
             optimizer,
         )
-        client = cls(session, _wait_for_model(session, promise, "CreateModel"))
+        client = cls(session, _wait_for_model(session, promise, "CreateModel"), info.base_model)
         client._load(path, with_optimizer).result()
         return client
 
@@ -351,7 +352,8 @@ class TrainingClient(Created, QueueStateObserver):
         def open_sampler(response: Response) -> SamplingClient:
             answer = response.json()
             if answer.get("sampling_session_id"):
-                return SamplingClient(self._session, answer["sampling_session_id"], retry_config)
+                sampler = answer["sampling_session_id"]
+                return SamplingClient(self._session, sampler, retry_config, base_model=self._base_model)
             if answer.get("path"):  # the server has no ephemeral samplers
                 return SamplingClient._create(self._session, answer["path"], None, retry_config)
             raise APIResponseValidationError("the server named neither a sampler nor a path", body=answer)

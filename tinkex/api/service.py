@@ -43,7 +43,7 @@ def create_session(transport: Transport, config: Config) -> CreateSessionRespons
     payload: dict[str, Any] = {
         "type": "create_session",
         "tags": list(config.tags),
-        "user_metadata": dict(config.user_metadata) if config.user_metadata is not None else None,
+        "user_metadata": dict(config.user_metadata or {}),
         "sdk_version": PROTOCOL_VERSION,
     }
     if config.project_id is not None:
