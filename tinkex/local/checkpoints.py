@@ -1,7 +1,7 @@
 """Checkpoints: safetensors and a JSON of metadata, in a directory or in memory.
 
 On disk a checkpoint is the folder `{run}/{weights|sampler_weights}/{name}` with `adapter.safetensors` and
-`checkpoint.json`. It is written under another name and renamed, so that a reader finds it whole or not at all.
+`checkpoint.json`. It is written under another name and renamed: a reader finds it whole or not at all.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class Checkpoint:
 class Files(Protocol):
     """Where the files of checkpoints are."""
 
-    def keys(self) -> list[Key]: ...
+    def held(self) -> list[Key]: ...
 
     def read(self, key: Key, name: str) -> bytes | None: ...
 
@@ -139,7 +139,7 @@ class MemoryFiles:
     def __init__(self) -> None:
         self._all: dict[Key, dict[str, bytes]] = {}
 
-    def keys(self) -> list[Key]:
+    def held(self) -> list[Key]:
         return list(self._all)
 
     def read(self, key: Key, name: str) -> bytes | None:
@@ -163,7 +163,7 @@ class DiskFiles:
         # A colon, usual in run ids, is no part of a file name everywhere.
         return self._root / quote(key.run, safe="") / key.kind / quote(key.name, safe="")
 
-    def keys(self) -> list[Key]:
+    def held(self) -> list[Key]:
         found = self._root.glob(f"*/*/*/{INFO_FILE}")
         parts = (
             (unquote(p.parts[-4]), p.parts[-3], unquote(p.parts[-2])) for p in found if p.parts[-2][0] != "."
@@ -179,7 +179,7 @@ class DiskFiles:
     def put(self, key: Key, files: Mapping[str, bytes]) -> None:
         folder = self._folder(key)
         if folder.exists():
-            # The weights go last: information of the newer with weights of the older is harmless, both have one shape.
+            # The weights go last: newer information with older weights does no harm, their shapes agree.
             for name in sorted(files, reverse=True):
                 self._replace(folder / name, files[name])
             return
@@ -291,7 +291,7 @@ class CheckpointStore:
     def all(self, run: str | None = None) -> list[Checkpoint]:
         """Newest first; those of one run, or all."""
         with self._lock:
-            keys = [key for key in self._files.keys() if run is None or key.run == run]
+            keys = [key for key in self._files.held() if run is None or key.run == run]
             found = [checkpoint for checkpoint in map(self._find, keys) if checkpoint is not None]
         return sorted(found, key=lambda checkpoint: checkpoint.time, reverse=True)
 

@@ -138,7 +138,7 @@ class CompletionLog:
             self._changed.notify_all()
 
     def after(self, cursor: int, timeout: float) -> tuple[list[Promise], int]:
-        """Wait for completions beyond `cursor`: `(them, the cursor behind them)`. Those up to `cursor` are dropped."""
+        """Wait for completions beyond `cursor`: `(they, the cursor after)`. Earlier ones are dropped."""
         with self._changed:
             drop = min(max(cursor - self._trimmed, 0), len(self._entries))
             del self._entries[:drop]

@@ -25,7 +25,7 @@ Config = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Loss:
-    """`compute(lp, inputs, config)` returns `(elementwise loss, its derivative by lp)`, both shaped as `lp`."""
+    """`compute(lp, inputs, config)` returns `(elementwise loss, its derivative by lp)`, shaped as `lp`."""
 
     compute: Callable[[Floats, Inputs, Config], tuple[Floats, Floats]]
     required: frozenset[str]

@@ -129,11 +129,12 @@ class Trace:
 
     def logprobs(self) -> Floats:
         """The targets' log-probabilities `[n, m]`."""
-        return np.take_along_axis(self.table, self.targets, axis=1)
+        logprobs: Floats = np.take_along_axis(self.table, self.targets, axis=1)
+        return logprobs
 
 
 def log_softmax(logits: Floats) -> Floats:
     """Natural log of the softmax over the last axis."""
-    shifted = logits - logits.max(axis=-1, keepdims=True)
+    shifted: Floats = logits - logits.max(axis=-1, keepdims=True)
     shifted -= np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return shifted

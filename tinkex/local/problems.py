@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Refused(Exception):
-    """Answered as `{"detail": …}` with `status`; raised by queued work, as a failed result blamed on the user."""
+    """Answered as `{"detail": …}` with `status`; from queued work, as a failed result of category "user"."""
 
     def __init__(self, status: int, detail: str, *, retry_after: float | None = None) -> None:
         super().__init__(detail)

@@ -7,7 +7,7 @@ gives. End-of-text always ends a sample; the token or string that ends one is it
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ _STEPS_PER_TURN = 32  # tokens (of every sample) before another request gets its
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """A checked request. `stop` holds token sequences; `top_k` 0 is off; `last_n` None scores the whole prompt."""
+    """A checked request. `stop`: token sequences; `top_k` 0 is off; `last_n` None is the whole prompt."""
 
     prompt: Ints
     num_samples: int
@@ -80,7 +80,7 @@ class _Stream:
 
 def _generate(
     model: AdaptedModel, request: SampleRequest, randoms: Sequence[np.random.Generator]
-) -> Iterator[None]:
+) -> Generator[None, None, list[SampledSequence]]:
     streams = [_Stream(request, random) for random in randoms]
     living = streams
     context = np.repeat(windows(request.prompt)[-1:], len(streams), axis=0)
@@ -109,7 +109,8 @@ def choose(logits: Floats, request: SampleRequest, randoms: Sequence[np.random.G
     """One token for each row of `logits [n, VOCAB_SIZE]`, each drawn with its own random numbers.
 
     Top-k keeps the k likeliest tokens; top-p then the fewest of the likeliest whose probabilities
-    reach p (Holtzman et al. 2020, "The curious case of neural text degeneration"). Temperature 0 takes the likeliest.
+    reach p (Holtzman et al. 2020, "The curious case of neural text degeneration"). Temperature 0
+    takes the likeliest.
     """
     if request.temperature == 0:
         best: Ints = logits.argmax(axis=1)

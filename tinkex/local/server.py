@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 import threading
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,14 +22,18 @@ ANY_KEY = "tml-local"
 _IDLE_THREADS = 8
 
 
-class _Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
+class _Dispatcher(ThreadedTaskDispatcher):
     """Starts a thread whenever none is idle: a long poll holds one, and nothing may wait behind polls."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.closed = False
         self.set_thread_count(_IDLE_THREADS)
 
     def add_task(self, task: Any) -> None:
+        if self.closed:
+            task.cancel()
+            return
         with self.lock:
             needed = self.active_count + len(self.queue) + 1
             wanted = max(needed, len(self.threads) - self.stop_count)
@@ -46,8 +51,8 @@ class LocalServer:
         session_timeout: Seconds without a heartbeat after which a session ends and its models are freed.
         poll_timeout: Seconds that a long poll is held.
 
-    As a context manager it starts and stops. `start` and `stop` may be called more than once; a stopped
-    server starts afresh on the same port, with what its directory keeps.
+    As a context manager it starts and stops. A stopped server may be started again: on the same port, with
+    what its directory keeps.
     """
 
     def __init__(
@@ -98,7 +103,7 @@ class LocalServer:
         return self
 
     def stop(self) -> None:
-        """Answer the long polls, close the connections, end the threads. A forked child's copy does nothing."""
+        """Answer the long polls, close the connections, end the threads. Does nothing in a forked child."""
         with self._lock:
             running, self._running = self._running, None
         if running is not None:
@@ -125,7 +130,8 @@ class _Running:
         self._state = state
         self._pid = os.getpid()
         self._dispatcher = _Dispatcher()
-        self._server = create_server(
+        # Any: the published types do not know a server's port, map or trigger.
+        server: Any = create_server(
             make_app(state, api_key),
             _dispatcher=self._dispatcher,
             host=host,
@@ -137,21 +143,29 @@ class _Running:
             channel_timeout=600,
             max_request_body_size=1 << 30,
         )
-        self.port = int(self._server.effective_port)
+        self._server = server
+        self.port = int(server.effective_port)
         self._stopping = False
+        self._deadline = 0.0
         self._thread = threading.Thread(target=self._loop, name="tinkex-local-http", daemon=True)
         self._thread.start()
 
     def _loop(self) -> None:
-        while not self._stopping:
-            self._server.asyncore.loop(timeout=30.0, use_poll=True, map=self._server._map, count=1)
+        while not self._stopping or (self._unsent() and time.monotonic() < self._deadline):
+            wait = 0.01 if self._stopping else 30.0
+            self._server.asyncore.loop(timeout=wait, use_poll=True, map=self._server._map, count=1)
+
+    def _unsent(self) -> bool:
+        return any(getattr(channel, "total_outbufs_len", 0) for channel in list(self._server._map.values()))
 
     def stop(self) -> None:
         if os.getpid() != self._pid:
             return
         self._state.close()
-        # Once the threads have ended their answers are in the buffers, and the loop has sent them.
-        self._dispatcher.shutdown(cancel_pending=True, timeout=0.5)
+        self._dispatcher.closed = True
+        self._dispatcher.shutdown(cancel_pending=True, timeout=1)
+        # Every thread has left its answer in a buffer; the loop ends when they are sent.
+        self._deadline = time.monotonic() + 0.3
         self._stopping = True
         self._server.pull_trigger()
         self._thread.join(0.5)

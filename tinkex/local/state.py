@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .blas import SingleThreadedBlas
+from .blas import hold_single_thread, release_single_thread
 from .checkpoints import CheckpointStore
 from .futures import CompletionLog, Promise, Promises
 from .lora import LoraSpec
@@ -111,9 +111,9 @@ class State:
         self._sessions: dict[str, Session] = {}
         self._models: dict[str, Model] = {}
         self._samplers: dict[str, Sampler] = {}
-        blas = SingleThreadedBlas()
-        self.training_workers = Workers(2, "train", blas)
-        self.sampling_workers = Workers(2, "sample", blas)
+        hold_single_thread()
+        self.training_workers = Workers(2, "train")
+        self.sampling_workers = Workers(2, "sample")
         self._adapted = lru_cache(maxsize=16)(self._adapt)
         self._reaper = threading.Thread(target=self._reap, name="tinkex-local-reaper", daemon=True)
         self._reaper.start()
@@ -256,3 +256,4 @@ class State:
             self._close_sampler(sampler)
         self.training_workers.stop(0.3)
         self.sampling_workers.stop(0.3)
+        release_single_thread()

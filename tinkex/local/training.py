@@ -9,7 +9,7 @@ import numpy as np
 
 from .adamw import AdamParams, AdamState, adamw_step, clipped, gradient_norm
 from .arrays import Floats, Weights
-from .batches import Batch, Datum
+from .batches import Array, Batch, Datum
 from .lora import LoraSpec, new_adapters, trainable_layers
 from .losses import LOSSES
 from .model import LAYER_GROUPS, LAYER_SHAPES, AdaptedModel, BaseModel, windows
@@ -102,7 +102,7 @@ class TrainingModel:
             The gradient's norm before clipping.
 
         Raises:
-            Refused: the gradient or the new weights are not finite; the model stays as it was, its gradient is forgotten.
+            Refused: the new weights would not be finite. The old ones stay, the gradient is forgotten.
         """
         norm = gradient_norm(self._gradients)
         weights, optimizer = adamw_step(
@@ -145,7 +145,7 @@ class TrainingModel:
         self._reset()
 
 
-def _columns(values: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def _columns(values: Array) -> Array:
     return values.reshape(len(values), -1)
 
 

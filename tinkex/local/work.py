@@ -7,7 +7,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from .blas import SingleThreadedBlas
 from .futures import Failure, Promise
 from .problems import Refused
 from .results import Result
@@ -50,11 +49,10 @@ class Task:
 class Workers:
     """Daemon threads that give every waiting task its turn."""
 
-    def __init__(self, threads: int, name: str, blas: SingleThreadedBlas) -> None:
+    def __init__(self, threads: int, name: str) -> None:
         self._ready = threading.Condition()
         self._tasks: deque[Task] = deque()
         self._stopped = False
-        self._blas = blas
         self._threads = [
             threading.Thread(target=self._loop, name=f"tinkex-local-{name}-{i}", daemon=True)
             for i in range(threads)
@@ -74,9 +72,7 @@ class Workers:
                 if self._stopped:
                     return
                 task = self._tasks.popleft()
-            with self._blas:
-                unfinished = task.turn()
-            if unfinished:
+            if task.turn():
                 self.submit(task)
 
     def stop(self, timeout: float) -> None:

@@ -99,6 +99,8 @@ def routes(state: State) -> Blueprint:
     def retrieve_future() -> Any:
         promise = state.promises.get(body().text("request_id"))
         outcome = promise.wait(state.poll_timeout)
+        if state.closing.is_set():
+            raise Refused(503, "the server is stopping", retry_after=1)
         if outcome is None:
             waiting = {"type": "try_again", "request_id": promise.request_id, "queue_state": "active"}
             return jsonify(waiting), 408

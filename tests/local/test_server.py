@@ -1,0 +1,144 @@
+"""The server as a process: many polls, quick stops, quiet exits."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import requests
+
+from tinkex.local import LocalServer, embedded
+from tinkex.local.byte_tokenizer import ByteTokenizer
+
+from .conftest import Api
+
+
+def test_hundreds_of_long_polls_and_a_quick_stop() -> None:
+    before = set(threading.enumerate())
+    server = LocalServer().start()
+    api = Api(server)
+    model = api.model()
+    ids = [api.post("optim_step", model_id=model, seq_id=n)["request_id"] for n in range(2, 302)]
+    connections = []
+    for request_id in ids:
+        connection = http.client.HTTPConnection(server.base_url.removeprefix("http://"), timeout=30)
+        body = f'{{"request_id": "{request_id}"}}'
+        connection.request("POST", "/api/v1/retrieve_future", body, {"Content-Type": "application/json"})
+        connections.append(connection)
+    deadline = time.monotonic() + 20
+    while sum(thread.name.startswith("waitress") for thread in threading.enumerate()) < 300:
+        assert time.monotonic() < deadline
+    assert api.get("healthz") == {"status": "ok"}
+    started = time.monotonic()
+    server.stop()
+    assert time.monotonic() - started < 3
+    statuses = []
+    for connection in connections:
+        # One whose request had not been read yet is closed without an answer.
+        with contextlib.suppress(http.client.RemoteDisconnected, ConnectionResetError):
+            statuses.append(connection.getresponse().status)
+        connection.close()
+    assert len(statuses) > 250
+    assert set(statuses) == {503}
+    api.http.close()
+    left = [thread for thread in threading.enumerate() if thread not in before]
+    for thread in left:
+        thread.join(5)
+    assert not any(thread.is_alive() for thread in left)
+
+
+def test_connections_are_kept_alive(api: Api) -> None:
+    connection = http.client.HTTPConnection(api.root.split("/")[2], timeout=9)
+    connection.request("GET", "/api/v1/healthz")
+    assert connection.getresponse().read()
+    socket = connection.sock
+    times = []
+    for _ in range(20):
+        started = time.perf_counter()
+        connection.request("POST", "/api/v1/client/config", "{}", {"Content-Type": "application/json"})
+        assert connection.getresponse().read()
+        times.append(time.perf_counter() - started)
+    assert connection.sock is socket
+    # A delayed acknowledgement would cost 40 ms each.
+    assert sorted(times)[10] < 0.03
+    connection.close()
+
+
+def test_a_stopped_server_starts_again_on_its_port() -> None:
+    server = LocalServer()
+    for _ in range(2):
+        with server:
+            url = server.base_url
+            assert requests.get(url + "/api/v1/healthz", timeout=9).ok
+    assert server.base_url == url
+
+
+def test_the_embedded_server_is_one_with_a_key_of_its_own() -> None:
+    server = embedded(None)
+    assert embedded() is server
+    assert server.api_key.startswith("tml-")
+    url = server.base_url + "/api/v1/get_server_capabilities"
+    assert requests.get(url, timeout=9).status_code == 401
+    assert requests.get(url, headers={"X-API-Key": server.api_key}, timeout=9).ok
+
+
+def test_a_process_with_an_embedded_server_ends_at_once() -> None:
+    program = """if True:
+        import threading, time, requests
+        from tinkex.local import embedded
+        server = embedded(None)
+        post = lambda path, **body: requests.post(server.base_url + "/api/v1/" + path, json=body,
+                                                  headers={"X-API-Key": server.api_key}).json()
+        slot = {"session_id": post("create_session")["session_id"], "model_seq_id": 0}
+        model = post("create_model", **slot, base_model="tinkex/byte-lm")["model_id"]
+        late = post("optim_step", model_id=model, seq_id=3)
+        threading.Thread(target=post, args=["retrieve_future"], kwargs=late, daemon=True).start()
+        time.sleep(0.2)
+        print(time.time())
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert time.time() - float(done.stdout) < 3
+    assert done.stderr == ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_serves_until_told_to_stop(number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "tinkex.local", "--port", "0", "--api-key", "tml-k"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        url = process.stdout.readline().split()[-1]
+        try:
+            assert requests.get(url + "/api/v1/healthz", timeout=9).ok
+        finally:
+            process.send_signal(number)
+        assert process.wait(10) == 0
+        assert process.stderr.read() == ""
+
+
+def test_the_tokenizer_needs_nothing() -> None:
+    tokenizer = ByteTokenizer()
+    text = "naïve — 漢字"
+    assert tokenizer.decode([*tokenizer.encode(text), tokenizer.eos_token_id]) == text
+    assert tokenizer.vocab_size == len(tokenizer) == 257
+    with pytest.raises(ValueError, match="vocabulary"):
+        tokenizer.decode([257])
+    program = (
+        "import sys; sys.modules.update(numpy=None, flask=None, waitress=None, safetensors=None)\n"
+        "from tinkex.local.byte_tokenizer import ByteTokenizer\n"
+        "try:\n    from tinkex.local import LocalServer\n"
+        "except ImportError as error:\n    print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "pip install 'tinkex[local]'" in done.stdout
