@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, InvalidStateError
 from typing import Any, TypeVar
@@ -23,10 +22,14 @@ class APIFuture(Future[T]):
         self.on_cancel: Callable[[], None] | None = None
 
     def __await__(self) -> Generator[Any, None, T]:
+        import asyncio  # costs as much to import as half the package
+
         return asyncio.wrap_future(self).__await__()
 
     async def result_async(self, timeout: float | None = None) -> T:
         """The result, awaited for at most ``timeout`` seconds."""
+        import asyncio
+
         return await asyncio.wait_for(asyncio.wrap_future(self), timeout)
 
     def cancel(self) -> bool:

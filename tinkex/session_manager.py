@@ -197,7 +197,7 @@ class SessionManager:
                 return
             self._drop_waiting(entry)
             self._changed.notify_all()
-            self._changed.wait_for(
+            self._beaten.wait_for(
                 lambda: not entry.underway, self.beat_timeout if timeout is None else timeout
             )
         if entry.owned:
@@ -333,7 +333,8 @@ class SessionManager:
                     entry.warned = now
             if ended and current:
                 del self._entries[entry.session_id]
-            self._changed.notify_all()
+                self._changed.notify_all()
+            self._beaten.notify_all()
         if current and ended:
             self._end(entry, error)
         elif current and warn:
@@ -363,7 +364,11 @@ class SessionManager:
 
     def _reset(self) -> None:
         # Reentrant, since the garbage collector may end a session (``forget``) in a thread that holds it.
-        self._changed = threading.Condition()
+        lock = threading.RLock()
+        self._changed = threading.Condition(lock)
+        """The schedule is not what the scheduler thinks it is."""
+        self._beaten = threading.Condition(lock)
+        """A beat is over; apart from the other, so that a beat does not wake the scheduler."""
         self._schedule: list[tuple[float, int, _Entry]] = []
         self._ties = itertools.count()
         self._thread = None

@@ -229,7 +229,7 @@ class TrainingClient(Created, QueueStateObserver):
             raise InputError(f"optim_step takes AdamParams or OptimParams, not {type(params).__name__}")
         params.check()
         name = "adam_params" if isinstance(params, AdamParams) else "optimizer_params"
-        return self._submit("/optim_step", {name: params.to_wire()}, "OptimStep", OptimStepResponse)
+        return self._submit_raw("/optim_step", {name: params.to_wire()}, "OptimStep", _read_optim_step)
 
     async def optim_step_async(
         self,
@@ -523,6 +523,13 @@ def _wait_for_model(session: Session, promise: Promise, kind: str) -> str:
         return str(model_id or promise.model_id)
 
     return wait_for_result(session.transport, session.flags, promise.request_id, kind, decode)
+
+
+def _read_optim_step(response: Response) -> OptimStepResponse:
+    # By hand, for this is a hot path and dataclasses-json takes its time.
+    answer = response.json()
+    metrics = answer.get("metrics") if isinstance(answer, dict) else None
+    return OptimStepResponse(metrics if isinstance(metrics, dict) else None)
 
 
 def _read(kind: type[M], response: Response) -> M:

@@ -10,13 +10,16 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tinkex.errors import ConfigError
+from tinkex.forks import renew_after_fork
 
 COMMAND_TIMEOUT = 30.0
 EXPIRY_MARGIN = 60.0
 """Seconds before its end at which a JWT is no longer used."""
+RETRY_SECONDS = 5.0
+"""Between attempts to renew a credential that still holds."""
 
 
 class Credential(Protocol):
@@ -42,6 +45,14 @@ class FixedKey:
         return False
 
 
+class _Value(NamedTuple):
+    """A credential and its times, always read and replaced as one."""
+
+    text: str = ""
+    renew_at: float = 0.0
+    ends_at: float = 0.0
+
+
 class RenewedCredential:
     """A credential fetched on demand and renewed before it ends.
 
@@ -51,55 +62,60 @@ class RenewedCredential:
 
     def __init__(self, fetch: Callable[[], str]) -> None:
         self._fetch = fetch
-        self._lock = threading.Lock()
-        self._value = ""
-        self._renew_at = 0.0
-        self._ends_at = 0.0
-        self._fetching: Future[None] | None = None
+        self._value = _Value()
+        self._after_fork()
+        renew_after_fork(self)
 
     def get(self) -> str:
+        value = self._value
         now = time.time()
-        if now < self._renew_at:
-            return self._value
-        self._fetch_once(self._value, wait=now > self._ends_at - EXPIRY_MARGIN)
-        return self._value
+        if now >= value.renew_at:
+            self._fetch_once(value.text, wait=now > value.ends_at - EXPIRY_MARGIN)
+        return self._value.text
 
     def renew(self, refused: str) -> bool:
         self._fetch_once(refused, wait=True)
-        return self._value != refused
+        return self._value.text != refused
 
     def _fetch_once(self, stale: str, wait: bool) -> None:
         with self._lock:
-            if self._value != stale:
+            if self._value.text != stale:
                 return  # another thread has renewed it in the meantime
             fetching, mine = self._fetching, self._fetching is None
             if fetching is None:
                 fetching = self._fetching = Future()
-        if not mine:
-            if wait:
-                fetching.result()
-            return
+        if mine:
+            self._fetch_for_all(fetching, wait)
+        elif wait and not fetching.result():
+            self._fetch_once(stale, wait)
+
+    def _fetch_for_all(self, fetching: Future[bool], wait: bool) -> None:
         try:
-            value = self._fetch()
-        except BaseException as error:
-            self._settle()
+            text = self._fetch()
+        except Exception as error:
+            # Where the old value still holds it goes on holding, and is renewed a little later.
+            later = self._value if wait else self._value._replace(renew_at=time.time() + RETRY_SECONDS)
+            self._settle(later)
             fetching.set_exception(error)
-            if wait or not isinstance(error, Exception):
+            if wait:
                 raise
-            return  # the old value still holds; the next call tries again
-        self._settle(value)
-        fetching.set_result(None)
+        except BaseException:
+            # Ctrl-C is for this thread alone; the others try themselves.
+            self._settle(self._value)
+            fetching.set_result(False)
+            raise
+        else:
+            self._settle(_Value(text, *_lifetime(text)))
+            fetching.set_result(True)
+
+    def _settle(self, value: _Value) -> None:
+        with self._lock:
+            self._fetching = None
+            self._value = value
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
-        self._fetching = None
-
-    def _settle(self, value: str | None = None) -> None:
-        with self._lock:
-            self._fetching = None
-            if value is not None:
-                self._value = value
-                self._renew_at, self._ends_at = _lifetime(value)
+        self._fetching: Future[bool] | None = None
 
 
 def command_credential(command: str) -> RenewedCredential:
@@ -126,7 +142,7 @@ def command_credential(command: str) -> RenewedCredential:
 
 
 def _lifetime(value: str) -> tuple[float, float]:
-    """``(renew at, ends at)``: a JWT is renewed at half its life, 10 % either way; other values last an hour."""
+    """``(renew at, ends at)``: half the life of a JWT, 10 % either way; other values are kept for an hour."""
     now = time.time()
     try:
         payload = value.split(".")[1]

@@ -2,63 +2,167 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
+import queue
 import socket
 import weakref
+from functools import partial
 from typing import Any
 
+from requests import Response
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
+from urllib3.connection import HTTPConnection, HTTPSConnection
 
 
 class CuttableAdapter(HTTPAdapter):
-    """An ``HTTPAdapter`` with ``cut()``, which ends every request in flight.
+    """An ``HTTPAdapter`` whose ``close()`` ends every request in flight.
 
     A long poll blocks its thread in a read for up to minutes; closing the pool does not wake it,
-    since a connection in use is not in the pool. So the pools remember the connections they made.
+    since a connection in use is not in the pool. So it remembers the connections that were made.
+
+    It serves one host only, and leaves out what the protocol has no use for: together that is a quarter of
+    the cost of a call.
     """
+
+    _pool: Any = None
+
+    def __init__(self) -> None:
+        self._connections = _Connections()
+        super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        _use_tracking_pools(self.poolmanager)
+        self._track(self.poolmanager)
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> PoolManager:
         manager: PoolManager = super().proxy_manager_for(proxy, **kwargs)
-        _use_tracking_pools(manager)
+        self._track(manager)
         return manager
 
+    def _track(self, manager: PoolManager) -> None:
+        pools: Any = {
+            "http": partial(_HTTPPool, connections=self._connections),
+            "https": partial(_HTTPSPool, connections=self._connections),
+        }
+        manager.pool_classes_by_scheme = pools
+
+    def get_connection_with_tls_context(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        # requests would look the pool up by URL and TLS settings, which are the same for every call here.
+        if self._pool is None:
+            self._pool = super().get_connection_with_tls_context(request, *args, **kwargs)
+        return self._pool
+
+    def build_response(self, req: Any, resp: Any) -> Response:
+        """The answer without cookies and a guess at its encoding."""
+        response = Response()
+        response.status_code = resp.status
+        response.headers = resp.headers
+        response.raw = resp
+        response.url = req.url
+        response.request = req
+        return response
+
+    def close(self) -> None:
+        """Let go of all connections, and shut those in use: requests in flight fail at once."""
+        self._connections.cut()
+        super().close()
+
+
+class _Connections:
+    """The connections of one adapter, remembered weakly."""
+
+    def __init__(self) -> None:
+        self._made: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        self._cut = False
+
+    def add(self, connection: Any) -> None:
+        """Remember ``connection``, which is not connected yet."""
+        connection.siblings = self
+        self._made[id(connection)] = connection
+
+    def connected(self, connection: Any) -> None:
+        """To be told when a connection stands, for it may stand only after the cut."""
+        if self._cut:
+            _shut(connection)
+
     def cut(self) -> None:
-        """Shut every open socket; requests in flight fail at once with a connection error."""
-        for manager in [self.poolmanager, *self.proxy_manager.values()]:
-            for key in manager.pools.keys():
-                pool = manager.pools.get(key)
-                for connection in list(getattr(pool, "made", ())):
-                    sock = getattr(connection, "sock", None)
-                    if sock is not None:
-                        with contextlib.suppress(OSError):
-                            sock.shutdown(socket.SHUT_RDWR)
+        """Shut them all, now and as soon as they stand."""
+        self._cut = True
+        # Taken in one step, for other threads add to them.
+        for reference in self._made.valuerefs():
+            _shut(reference())
+
+
+def _shut(connection: Any) -> None:
+    sock = getattr(connection, "sock", None)
+    if sock is not None:
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+
+
+class _Idle:
+    """The idle connections of a pool, the latest used first, as many as there are.
+
+    urllib3's own is a bounded queue that is filled beforehand with a placeholder for every connection there
+    might be, which takes milliseconds for the thousands that a sampler may need. It also has a lock, which
+    a fork can catch held; this has none.
+    """
+
+    def __init__(self, maxsize: int) -> None:
+        self._idle: collections.deque[Any] = collections.deque()
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        if item is not None:
+            self._idle.append(item)
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            raise queue.Empty from None
+
+    def qsize(self) -> int:
+        return len(self._idle)
+
+
+class _Watched:
+    """Mixed into a connection: tells its siblings when it stands."""
+
+    siblings: _Connections
+
+    def connect(self) -> None:
+        super().connect()  # type: ignore[misc]
+        self.siblings.connected(self)
+
+
+class _HTTPConnection(_Watched, HTTPConnection):
+    pass
+
+
+class _HTTPSConnection(_Watched, HTTPSConnection):
+    pass
 
 
 class _Tracking:
-    """Mixed into a connection pool: remembers, weakly, the connections it made."""
+    """Mixed into a connection pool: enters the connections it makes among their siblings."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    QueueCls: Any = _Idle
+
+    def __init__(self, *args: Any, connections: _Connections, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.made: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._connections = connections
 
     def _new_conn(self) -> Any:
         connection = super()._new_conn()  # type: ignore[misc]
-        self.made.add(connection)
+        self._connections.add(connection)
         return connection
 
 
 class _HTTPPool(_Tracking, HTTPConnectionPool):
-    pass
+    ConnectionCls = _HTTPConnection
 
 
 class _HTTPSPool(_Tracking, HTTPSConnectionPool):
-    pass
-
-
-def _use_tracking_pools(manager: PoolManager) -> None:
-    manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+    ConnectionCls = _HTTPSConnection

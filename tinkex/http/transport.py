@@ -34,8 +34,6 @@ from tinkex.http.retry import backoff, is_retryable, retry_after
 JSON = "application/json"
 PROTO = "application/x-protobuf"
 USER_AGENT = f"tinkex/{__version__} python/{platform.python_version()}"
-POOL_SIZE = 4096
-"""Idle connections kept; more than any client holds in flight, so that none is thrown away."""
 FIRST_CONTACT_TRIES = 2
 """While a server has never answered, a failure to connect is more likely a wrong address than an outage."""
 
@@ -171,14 +169,9 @@ class Transport:
 
         self._credential = RenewedCredential(exchange)
 
-    def cut(self) -> None:
-        """End every request in flight with a connection error; the transport stays usable."""
-        self._adapter.cut()
-
     def close(self) -> None:
         """End everything and let go of all connections."""
         self._closed.set()
-        self._adapter.cut()
         self._session.close()
 
     def _send(
@@ -193,19 +186,20 @@ class Transport:
         if body is not None or method != "GET":
             request.headers["Content-Length"] = str(len(body or b""))
         # Session.send would add cookies, redirects and hooks, none of which the protocol has, for half as
-        # much again. Tracing tools replace it by a wrapper; where one is in place they get their call.
-        session = self._session
-        instrumented = hasattr(requests.Session.send, "__wrapped__")
-        send = session.send if instrumented else session.get_adapter(url).send
+        # much again. Tracing and mocking tools put their own in its place; then they get their call.
+        instrumented = _session_send_is_replaced()
+        send = self._session.send if instrumented else self._adapter.send
         try:
             raw = send(request, timeout=(self.config.connect_timeout, timeout), **self._settings)
-            return Response(raw.status_code, raw.headers, raw.content or b"")
+            # The wrapped path has read the content; else it is read here at once, not in pieces of 10 kB.
+            content = raw.content if instrumented else raw.raw.read(decode_content=True)
+            return Response(raw.status_code, raw.headers, content or b"")
         except requests.exceptions.ConnectTimeout:
             raise APITimeoutError(
                 f"no connection to {self.base_url} within {self.config.connect_timeout:g} s",
                 method=method, url=url, sent=False,
             ) from None  # fmt: skip
-        except requests.exceptions.Timeout:
+        except (requests.exceptions.Timeout, urllib3.exceptions.ReadTimeoutError):
             self._raise_if_closed()
             raise APITimeoutError(
                 f"no answer from {url} within {timeout:g} s", method=method, url=url
@@ -223,7 +217,7 @@ class Transport:
 
     def _connect(self) -> None:
         session = requests.Session()
-        self._adapter = CuttableAdapter(pool_maxsize=POOL_SIZE)
+        self._adapter = CuttableAdapter()
         session.mount("http://", self._adapter)
         session.mount("https://", self._adapter)
         self._session = session
@@ -244,11 +238,14 @@ class Transport:
             self._closed.set()
         # The parent still talks over the old connections; dropping them here sends nothing.
         self._connect()
-        if isinstance(self._credential, RenewedCredential):
-            self._credential._after_fork()
 
 
 _NO_HOOKS: dict[str, list[Any]] = {"response": []}
+
+
+def _session_send_is_replaced() -> bool:
+    send = requests.Session.send
+    return send.__module__ != "requests.sessions" or hasattr(send, "__wrapped__")
 
 
 def _token_is_stale(response: Response) -> bool:

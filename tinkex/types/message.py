@@ -16,5 +16,5 @@ class Message(DataClassJsonMixin):
     dataclass_json_config = config(undefined=Undefined.EXCLUDE)["dataclasses_json"]
 
     def to_wire(self) -> dict[str, Any]:
-        """The JSON object to send: fields that are None are left out."""
-        return {name: value for name, value in self.to_dict().items() if value is not None}
+        """The JSON object to send: fields that are None are left out. Messages that are sent have no nested ones."""
+        return {name: value for name, value in vars(self).items() if value is not None}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import struct
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from tinkex.errors import InputError
-from tinkex.types.checks import little_endian, unpack
+from tinkex.types.checks import unpack
 
 if TYPE_CHECKING:
     import numpy as np
@@ -189,12 +190,10 @@ def _pack(data: Any, dtype: TensorDtype | None) -> tuple[bytes, TensorDtype, lis
     else:
         raise InputError(f"a tensor cannot be made of {type(data).__name__}")
     try:
-        values = array(_TYPECODE[dtype], flat)
-    except TypeError:
-        raise InputError(_explain_mistyped(flat, dtype)) from None
-    except OverflowError as error:
-        raise InputError(f"a number does not fit {dtype}: {error}") from None
-    return little_endian(values).tobytes(), dtype, shape
+        packed = struct.pack(f"<{len(flat)}{_TYPECODE[dtype]}", *flat)
+    except (TypeError, OverflowError, struct.error):
+        raise InputError(_explain_misfit(flat, dtype)) from None
+    return packed, dtype, shape
 
 
 def _pack_numpy(data: Any, dtype: TensorDtype | None) -> tuple[bytes, TensorDtype, list[int]]:
@@ -227,14 +226,14 @@ def _flatten(values: Sequence[Any]) -> tuple[Sequence[Any], list[int]]:
     return flat, [len(values), *(row_shape or [])]
 
 
-def _explain_mistyped(flat: Sequence[Any], dtype: str) -> str:
+def _explain_misfit(flat: Sequence[Any], dtype: str) -> str:
     for at, value in enumerate(flat):
         if isinstance(value, (list, tuple)):
             return "ragged nested lists do not make a tensor"
         if not hasattr(value, "__index__") and not (dtype == "float32" and hasattr(value, "__float__")):
             wanted = "numbers" if dtype == "float32" else "whole numbers"
             return f"a {dtype} tensor holds {wanted}, but value {at} is {value!r}"
-    return f"these values do not make a {dtype} tensor"
+    return f"a number is too large for a {dtype} tensor"
 
 
 def _check_csr(
