@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from tinkex.cli.dataset import default_path, read_examples
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def run_example(name: str, *arguments: str) -> str:
-    run = subprocess.run(
-        [sys.executable, str(EXAMPLES / name), *arguments],
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-        capture_output=True,
-        encoding="utf-8",
-        timeout=100,
-        check=False,
-    )
+def output_of(run: subprocess.CompletedProcess[str]) -> str:
     assert run.returncode == 0, run.stderr
     return run.stdout
 
 
-def test_supervised_learns_its_file() -> None:
-    output = run_example("supervised.py", str(default_path()))
+def test_supervised_learns_its_file(run_python: RunPython) -> None:
+    output = output_of(run_python(str(EXAMPLES / "supervised.py"), str(default_path())))
     nats = [float(value) for value in re.findall(r"loss ([\d.]+) nats", output)]
     assert nats[0] > 5
     assert nats[-1] < 0.5
@@ -35,8 +27,8 @@ def test_supervised_learns_its_file() -> None:
     assert first.prompt + first.completion in output
 
 
-def test_reinforcement_raises_the_reward() -> None:
-    output = run_example("reinforcement.py")
+def test_reinforcement_raises_the_reward(run_python: RunPython) -> None:
+    output = output_of(run_python(str(EXAMPLES / "reinforcement.py")))
     rewards = [float(value) for value in re.findall(r"mean reward ([\d.]+)", output)]
     assert rewards[0] < 0.3
     assert rewards[-1] > 0.8

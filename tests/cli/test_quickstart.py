@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import tinkex
 from tinkex.local import LocalServer
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 PROSE = """\
 A lighthouse keeper counts the ships that pass at night.
@@ -35,18 +36,6 @@ def perimeter(radius: float) -> float:
 }
 }
 """
-
-
-def tinkex_command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("TINKER_")}
-    return subprocess.run(
-        [sys.executable, "-m", "tinkex.cli", *arguments],
-        env={**clean, "PYTHONIOENCODING": "utf-8", **environment},
-        capture_output=True,
-        encoding="utf-8",
-        timeout=100,
-        check=False,
-    )
 
 
 def field(output: str, name: str) -> str:
@@ -73,7 +62,7 @@ def assert_learned(run: subprocess.CompletedProcess[str]) -> None:
     assert field(run.stdout, "learned") == "yes, word for word"
 
 
-def test_without_arguments_it_learns_the_data_set_that_ships() -> None:
+def test_without_arguments_it_learns_the_data_set_that_ships(tinkex_command: Command) -> None:
     run = tinkex_command("quickstart")
     assert_learned(run)
     assert "learns 24 examples of tinkex.jsonl" in run.stdout
@@ -83,13 +72,13 @@ def test_without_arguments_it_learns_the_data_set_that_ships() -> None:
 
 
 @pytest.mark.parametrize("text", [PROSE, AWKWARD], ids=["prose", "awkward"])
-def test_it_learns_any_text_file(tmp_path: Path, text: str) -> None:
+def test_it_learns_any_text_file(tinkex_command: Command, tmp_path: Path, text: str) -> None:
     path = tmp_path / "text.txt"
     path.write_text(text, encoding="utf-8")
     assert_learned(tinkex_command("quickstart", str(path)))
 
 
-def test_it_asks_the_prompt_it_is_given(tmp_path: Path) -> None:
+def test_it_asks_the_prompt_it_is_given(tinkex_command: Command, tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     path.write_text(PROSE, encoding="utf-8")
     run = tinkex_command("quickstart", str(path), "--prompt", "The third has no lights")
@@ -97,7 +86,7 @@ def test_it_asks_the_prompt_it_is_given(tmp_path: Path) -> None:
     assert field(run.stdout, "after") == ", and nobody knows what it carries."
 
 
-def test_a_large_file_is_learned_in_part_and_it_says_so(tmp_path: Path) -> None:
+def test_a_large_file_is_learned_in_part_and_it_says_so(tinkex_command: Command, tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     path.write_text(PROSE, encoding="utf-8")
     run = tinkex_command("quickstart", str(path), "--max-bytes", "120", "--steps", "2")
@@ -106,12 +95,12 @@ def test_a_large_file_is_learned_in_part_and_it_says_so(tmp_path: Path) -> None:
     assert field(run.stdout, "learned").startswith("not yet")
 
 
-def test_it_runs_against_another_server() -> None:
+def test_it_runs_against_another_server(tinkex_command: Command) -> None:
     with LocalServer(api_key="tml-another") as server:
-        arguments = ("quickstart", "--base-url", server.url, "--steps", "3")
+        arguments = ("quickstart", "--base-url", server.base_url, "--steps", "3")
         run = tinkex_command(*arguments, TINKER_API_KEY="tml-another")
         assert run.returncode == 0, run.stderr
-        assert server.url in run.stdout
+        assert server.base_url in run.stdout
 
         refused = tinkex_command(*arguments, TINKER_API_KEY="tml-wrong")
         assert refused.returncode == 1
@@ -131,14 +120,16 @@ def test_it_runs_against_another_server() -> None:
         (["no-such-command"], 2, "no-such-command"),
     ],
 )
-def test_mistakes_are_told_in_words(arguments: list[str], status: int, words: str) -> None:
+def test_mistakes_are_told_in_words(
+    tinkex_command: Command, arguments: list[str], status: int, words: str
+) -> None:
     run = tinkex_command(*arguments)
     assert run.returncode == status
     assert words in run.stderr
     assert "Traceback" not in run.stderr
 
 
-def test_an_empty_file_is_one_line_of_error(tmp_path: Path) -> None:
+def test_an_empty_file_is_one_line_of_error(tinkex_command: Command, tmp_path: Path) -> None:
     path = tmp_path / "empty.txt"
     path.write_text("\n", encoding="utf-8")
     run = tinkex_command("quickstart", str(path))
@@ -146,15 +137,12 @@ def test_an_empty_file_is_one_line_of_error(tmp_path: Path) -> None:
     assert run.stderr.count("\n") == 1
 
 
-def test_the_version_is_the_package_s() -> None:
+def test_the_version_is_the_package_s(tinkex_command: Command) -> None:
     assert tinkex.__version__ in tinkex_command("--version").stdout
 
 
-def test_a_missing_extra_names_the_cure() -> None:
-    program = "import sys; sys.modules['click'] = None; import tinkex.cli as cli; cli.main()"
-    run = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
-    )
+def test_a_missing_extra_names_the_cure(run_python: Command) -> None:
+    run = run_python("-c", "import sys; sys.modules['click'] = None; import tinkex.cli as cli; cli.main()")
     assert run.returncode == 1
     assert "pip install 'tinkex[cli]'" in run.stderr
     assert run.stderr.count("\n") == 1

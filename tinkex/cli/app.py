@@ -12,29 +12,34 @@ from tinkex.cli.quickstart import quickstart
 from tinkex.errors import InputError, TinkerError
 
 
-class CommandFailed(click.ClickException):
-    """One line on stderr and an exit status: 1 for a failed call, 2 for bad input."""
+class CallFailed(click.ClickException):
+    """One line on stderr, exit status 1."""
 
-    def __init__(self, message: str, exit_code: int) -> None:
+    def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))
-        self.exit_code = exit_code
+
+
+class BadInput(CallFailed):
+    """One line on stderr, exit status 2."""
+
+    exit_code = 2
 
 
 class Commands(click.Group):
-    """A group that turns our errors into ``CommandFailed``; what we did not expect keeps its traceback."""
+    """A group that turns our errors into one line; what we did not expect keeps its traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except (DatasetError, InputError) as error:
-            raise CommandFailed(str(error), exit_code=2) from error
+            raise BadInput(str(error)) from error
         except TinkerError as error:
-            raise CommandFailed(str(error), exit_code=1) from error
+            raise CallFailed(str(error)) from error
         except ModuleNotFoundError as error:
             if error.name not in ("numpy", "flask", "waitress", "safetensors"):
                 raise
             cure = f"the embedded server needs {error.name}: pip install 'tinkex[local]', or give --base-url"
-            raise CommandFailed(cure, exit_code=1) from error
+            raise CallFailed(cure) from error
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from tinkex import types
 from tinkex.cli.dataset import Example
+from tinkex.tokenizers import Tokenizer
 from tinkex.training_client import TrainingClient
 
 END = "\n"
@@ -18,14 +18,6 @@ TOKENS_PER_STEP = 1024
 _WARMUP_STEPS = 10
 _SLOW_BELOW = 0.5  # nats a byte: from here on the learning rate falls with the loss
 _SLOWEST = 0.1
-
-
-class Tokenizer(Protocol):
-    """What the recipe asks of a tokenizer."""
-
-    def encode(self, text: str) -> Sequence[int]: ...
-
-    def decode(self, tokens: list[int]) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -51,8 +43,8 @@ class Step:
 
 def lesson(tokenizer: Tokenizer, example: Example) -> Lesson:
     """Next-token prediction of the completion after the prompt; without one, of all but the first token."""
-    prompt = list(tokenizer.encode(example.prompt)) if example.prompt else []
-    completion = list(tokenizer.encode(example.completion + END))
+    prompt = tokenizer.encode(example.prompt) if example.prompt else []
+    completion = tokenizer.encode(example.completion + END)
     size = len((example.completion + END).encode("utf-8", errors="replace"))
     if not prompt:
         prompt, completion = completion[:1], completion[1:]

@@ -23,11 +23,12 @@ from tinkex.cli.dataset import (
     read_examples,
 )
 from tinkex.cli.plot import area_plot
+from tinkex.tokenizers import Tokenizer
 
 LOCAL = "local://"
 SMALL_MODEL_RATE = 1e-2
 LARGE_MODEL_RATE = 5e-4
-LEARNED = 0.05  # nats per byte: by heart
+LEARNED = 0.08  # nats per byte: by heart
 
 _REPORT_EVERY = 25
 _LONGEST_ANSWER = 128  # tokens, where nothing says how long the answer is to be
@@ -43,6 +44,13 @@ _LONGEST_ANSWER = 128  # tokens, where nothing says how long the answer is to be
     "--steps", type=click.IntRange(1), default=600, show_default=True, help="The most training steps."
 )
 @click.option(
+    "--seconds",
+    type=click.FloatRange(0, min_open=True),
+    default=40.0,
+    show_default=True,
+    help="The most time to train for.",
+)
+@click.option(
     "--rank", type=click.IntRange(1), default=32, show_default=True, help="Rank of the LoRA adapters."
 )
 @click.option(
@@ -52,7 +60,7 @@ _LONGEST_ANSWER = 128  # tokens, where nothing says how long the answer is to be
 @click.option(
     "--max-bytes",
     type=click.IntRange(1),
-    default=10_000,
+    default=8_000,
     show_default=True,
     help="How much of the file to learn, from its beginning.",
 )
@@ -61,6 +69,7 @@ def quickstart(
     base_url: str | None,
     model: str | None,
     steps: int,
+    seconds: float,
     rank: int,
     learning_rate: float | None,
     prompt: str | None,
@@ -93,15 +102,13 @@ def quickstart(
             click.echo(f"expected: {_shown(asked.completion)}")
         click.echo(f"before:   {_shown(_answer(training, tokenizer, asked))}\n")
 
-        started = time.monotonic()
         before = finetune.loss_per_byte(training, lessons)
         click.echo(f"loss before training {before:6.3f} nats per byte")
-        losses = _train(training, lessons, steps, rate)
+        started = time.monotonic()
+        losses = _train(training, lessons, steps, seconds, rate)
+        spent = time.monotonic() - started
         after = finetune.loss_per_byte(training, lessons)
-        seconds = time.monotonic() - started
-        click.echo(
-            f"loss after training  {after:6.3f} nats per byte ({len(losses)} steps, {seconds:.1f} s)\n"
-        )
+        click.echo(f"loss after training  {after:6.3f} nats per byte ({len(losses)} steps, {spent:.1f} s)\n")
         click.echo(area_plot([before, *losses], "loss, nats per byte"))
 
         answer = _answer(training, tokenizer, asked)
@@ -109,12 +116,18 @@ def quickstart(
         if asked.completion:
             learned = answer == asked.completion
             click.echo(
-                "learned:  yes, word for word" if learned else "learned:  not yet; more --steps may help"
+                "learned:  yes, word for word"
+                if learned
+                else "learned:  not yet; more --steps or --seconds may help"
             )
 
 
 def _train(
-    training: tinkex.TrainingClient, lessons: Sequence[finetune.Lesson], steps: int, rate: float
+    training: tinkex.TrainingClient,
+    lessons: Sequence[finetune.Lesson],
+    steps: int,
+    seconds: float,
+    rate: float,
 ) -> list[float]:
     """Train under a progress bar (on a terminal's stderr only); the loss after each step."""
     console = Console(stderr=True)
@@ -126,6 +139,7 @@ def _train(
         TextColumn("{task.fields[loss]}"),
     )
     losses: list[float] = []
+    deadline = time.monotonic() + seconds
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("training", total=steps, loss="")
         for step in finetune.train(training, lessons, steps=steps, learning_rate=rate, target=LEARNED):
@@ -133,13 +147,15 @@ def _train(
             progress.update(task, completed=step.number, loss=f"{step.loss:.3f} nats per byte")
             if step.number % _REPORT_EVERY == 0:
                 click.echo(f"  step {step.number:4}  loss {step.loss:6.3f}")
+            if time.monotonic() > deadline:
+                break
     return losses
 
 
-def _answer(training: tinkex.TrainingClient, tokenizer: finetune.Tokenizer, asked: Example) -> str:
+def _answer(training: tinkex.TrainingClient, tokenizer: Tokenizer, asked: Example) -> str:
     """What the model, as it is now, says after the prompt, taking the likeliest token each time."""
     expected = tokenizer.encode(asked.completion + finetune.END) if asked.completion else []
-    prompt = types.ModelInput.from_ints(list(tokenizer.encode(asked.prompt)))
+    prompt = types.ModelInput.from_ints(tokenizer.encode(asked.prompt))
     limits = types.SamplingParams(max_tokens=len(expected) or _LONGEST_ANSWER, temperature=0.0)
     sampler = training.save_weights_and_get_sampling_client()
     sequence = sampler.sample(prompt, num_samples=1, sampling_params=limits).result().sequences[0]
