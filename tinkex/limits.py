@@ -46,6 +46,11 @@ class Pause:
         """Nobody passes for ``seconds``; an earlier, longer pause stands."""
         self._until = max(self._until, self._clock() + seconds)
 
+    @property
+    def is_shut(self) -> bool:
+        """Whether one who came now would have to wait."""
+        return self._clock() < self._until
+
     def pass_through(self, wait: Callable[[float], None]) -> None:
         """Return when the gate is open, waiting by ``wait(seconds)``."""
         while True:

@@ -307,9 +307,10 @@ class SamplingClient(Created, QueueStateObserver):
     def _run(self, payload: dict[str, Any], size: int, future: APIFuture[T]) -> SampleResponse:
         """Submit and wait for the result; submit anew, under a new number, if the server forgot the promise."""
         session = self._session
+        began = time.monotonic()
 
         def abandoned() -> bool:
-            self._check_progress()
+            self._check_progress(began)
             return future.cancelled()
 
         for _ in range(SUBMISSIONS):
@@ -364,11 +365,11 @@ class SamplingClient(Created, QueueStateObserver):
 
         self._session.executor.run(tell)
 
-    def _check_progress(self) -> None:
-        """Fail when nothing in flight has finished for too long."""
+    def _check_progress(self, began: float) -> None:
+        """Fail a request when, since it began, nothing in flight has finished for too long."""
         if not self._retry.enable_stuck_detection:
             return
-        if time.monotonic() - self._progress > self._retry.progress_timeout:
+        if time.monotonic() - max(began, self._progress) > self._retry.progress_timeout:
             raise APIConnectionError(
                 f"requests appear to be stuck: none has finished for {self._retry.progress_timeout:g} s"
             )
