@@ -9,7 +9,8 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 from tinkex.forks import renew_after_fork
 
@@ -63,31 +64,24 @@ class DaemonExecutor(Executor):
 
     def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
         """Run ``fn(*args, **kwargs)``; the future of what it returns."""
-        future: Future[R] = Future()
-
-        def task() -> None:
-            if future.set_running_or_notify_cancel():
-                try:
-                    future.set_result(fn(*args, **kwargs))
-                except BaseException as error:
-                    future.set_exception(error)
-
-        self.run(task)
-        return future
+        call = _Call(partial(fn, *args, **kwargs))
+        self.run(call)
+        return call.future
 
     def shutdown(
         self, wait: bool = True, *, cancel_futures: bool = False, timeout: float | None = None
     ) -> None:
-        """Take no more work; drop what has not begun if ``cancel_futures``; join the threads if ``wait``.
+        """Take no more work, and join the threads if ``wait``, for at most ``timeout`` seconds.
 
-        ``timeout`` bounds the joining, in seconds.
+        What has not begun still runs, but for what was submitted with ``submit`` if ``cancel_futures``.
         """
         with self._changed:
             self._shut_down = True
-            if cancel_futures:
-                self._tasks.clear()
+            dropped = [task for task in self._tasks if cancel_futures and isinstance(task, _Call)]
             threads = list(self._threads)
             self._changed.notify_all()
+        for task in dropped:
+            task.future.cancel()
         if not wait:
             return
         end = None if timeout is None else time.monotonic() + timeout
@@ -116,7 +110,6 @@ class DaemonExecutor(Executor):
         return bool(self._tasks) or self._shut_down
 
     def _reset(self) -> None:
-        # Reentrant, since the garbage collector may shut an executor down in a thread that holds it.
         self._changed = threading.Condition()
         self._tasks: collections.deque[Callable[[], None]] = collections.deque()
         self._threads: set[threading.Thread] = set()
@@ -124,3 +117,18 @@ class DaemonExecutor(Executor):
 
     def _after_fork(self) -> None:
         self._reset()
+
+
+class _Call(Generic[R]):
+    """A task with a future of what it returns."""
+
+    def __init__(self, work: Callable[[], R]) -> None:
+        self.work = work
+        self.future: Future[R] = Future()
+
+    def __call__(self) -> None:
+        if self.future.set_running_or_notify_cancel():
+            try:
+                self.future.set_result(self.work())
+            except BaseException as error:
+                self.future.set_exception(error)

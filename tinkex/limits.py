@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-import weakref
 from collections.abc import Callable, Hashable
 
 from tinkex.forks import renew_after_fork
@@ -60,7 +59,7 @@ class Pause:
             wait(left)
 
 
-_pauses: weakref.WeakValueDictionary[Hashable, Pause] = weakref.WeakValueDictionary()
+_pauses: dict[Hashable, Pause] = {}
 
 
 def pause_of(identity: Hashable) -> Pause:

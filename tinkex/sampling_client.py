@@ -9,7 +9,7 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -81,11 +81,11 @@ class SamplingClient(Created, QueueStateObserver):
         self._base_model = base_model
         self._model_path = model_path
         self._closed = False
-        self._numbers = itertools.count(first_number)
+        self._numbers: Iterator[int] | None = itertools.count(first_number)
         self._progress = time.monotonic()
         self._own_executor: DaemonExecutor | None = None
         if self._retry.max_connections is not None:
-            self._own_executor = DaemonExecutor(self._retry.max_connections, "sample")
+            self._own_executor = session.start_executor(self._retry.max_connections, "sample")
         self._lock = threading.Lock()
         renew_after_fork(self)
 
@@ -270,7 +270,7 @@ class SamplingClient(Created, QueueStateObserver):
         """Send nothing more; results still due raise ``ClientClosedError``."""
         self._closed = True
         if self._own_executor is not None:
-            self._own_executor.shutdown(wait=False, cancel_futures=True)
+            self._own_executor.shutdown(wait=False)
 
     def _payload(self, prompt: ModelInput, num_samples: int, params: SamplingParams) -> dict[str, Any]:
         if not isinstance(prompt, ModelInput):
@@ -337,6 +337,8 @@ class SamplingClient(Created, QueueStateObserver):
     def _submit(self, payload: dict[str, Any], size: int) -> futures_api.Promise:
         session = self._session
         with self._lock:
+            if self._numbers is None:
+                self._numbers = itertools.count(_clone_number(session, self.sampling_session_id))
             numbered = {**payload, "seq_id": next(self._numbers)}
         while True:
             session.pause.pass_through(session.transport.wait)
@@ -376,7 +378,7 @@ class SamplingClient(Created, QueueStateObserver):
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
-        self._numbers = itertools.count(_clone_number(self._session, self.sampling_session_id))
+        self._numbers = None  # found when first needed, since it may take a call
 
 
 def _clone_number(session: Session | AttachedSession, sampling_session_id: str) -> int:

@@ -89,7 +89,7 @@ class ServiceClient:
         self._own_manager = SessionManager(heartbeat_interval) if heartbeat_interval is not None else None
         self._session = Session(self.config, self._own_manager or session_manager or SessionManager.default())
         self._supervisor = ClientSupervisor(self._session.executor)
-        _unclosed.add(self)
+        _unclosed[id(self)] = self
 
     def __repr__(self) -> str:
         return f"ServiceClient(session_id={self._session.id!r}, base_url={self.config.base_url!r})"
@@ -247,11 +247,11 @@ class ServiceClient:
         return finished(None)
 
     def _close(self, status: str, detail: str | None, seconds: float, tries: int = 2) -> None:
-        _unclosed.discard(self)
+        _unclosed.pop(id(self), None)
         self._supervisor.shutdown()
         self._session.finish(status, detail, seconds, tries)
         if self._own_manager is not None:
-            self._own_manager.close()
+            self._own_manager.close(seconds / 4)
 
     def _start(self, make: Callable[[], Any]) -> APIFuture[Any]:
         self._session.check()
@@ -281,13 +281,14 @@ class ServiceClient:
         )
 
 
-_unclosed: weakref.WeakSet[ServiceClient] = weakref.WeakSet()
+_unclosed: weakref.WeakValueDictionary[int, ServiceClient] = weakref.WeakValueDictionary()
 
 
 @atexit.register
 def _close_forgotten() -> None:
     """End, at interpreter exit, the sessions that nobody closed; all at once, and within a bound."""
-    forgotten = [client for client in list(_unclosed) if client._session.made_by(os.getpid())]
+    living = [reference() for reference in _unclosed.valuerefs()]
+    forgotten = [client for client in living if client and client._session.made_by(os.getpid())]
     if not forgotten:
         return
     # An exception that ends a script leaves its type here.
@@ -296,5 +297,9 @@ def _close_forgotten() -> None:
     executor = DaemonExecutor(16, "exit")
     end = time.monotonic() + EXIT_SECONDS
     for client in forgotten:
-        executor.run(partial(client._close, status, None, EXIT_SECONDS, 1))
+        close = partial(client._close, status, None, EXIT_SECONDS, 1)
+        try:
+            executor.run(close)
+        except RuntimeError:  # some interpreters start no threads any more once they exit
+            close()
     executor.shutdown(timeout=max(0.0, end - time.monotonic()))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import _thread
+import contextlib
 import itertools
 import os
 import threading
 import time
 import weakref
+from collections.abc import Callable
+from typing import Any
 
 from tinkex.api import service as api
 from tinkex.config import Config
@@ -22,10 +26,14 @@ from tinkex.types.server import DynamicFlags, ServerFlags
 WORK_THREADS = 1024
 """Bound of the threads that create clients, send training requests and poll for their results."""
 MIN_REFRESH = 10.0
+FORK_RANGE = 1_000_000
+"""A forked child numbers its models and samplers from its process id times this, apart from its parent's."""
+
+_Executors = weakref.WeakValueDictionary[int, DaemonExecutor]
 
 
 class AttachedSession:
-    """The use of a session that another process keeps alive: a transport, the server's flags, limits, threads."""
+    """The use of a session that another process keeps alive: a transport, flags, limits, threads."""
 
     def __init__(self, config: Config, session_id: str) -> None:
         transport, flags = connect(config)
@@ -36,8 +44,9 @@ class AttachedSession:
         self.transport = transport
         self.flags = flags
         self.id = session_id
-        self.executor = DaemonExecutor(WORK_THREADS, "work")
-        self.sampling_executor = DaemonExecutor(flags.sample_max_concurrent_requests, "sample")
+        self._executors: _Executors = weakref.WeakValueDictionary()
+        self.executor = self.start_executor(WORK_THREADS, "work")
+        self.sampling_executor = self.start_executor(flags.sample_max_concurrent_requests, "sample")
         self.pause = pause_of(transport.identity)
         self.dispatch_budget = ByteBudget(flags.sample_dispatch_bytes_semaphore_size)
         self.response_budget = ByteBudget(flags.inflight_response_bytes_semaphore_size)
@@ -46,8 +55,14 @@ class AttachedSession:
     def check(self) -> None:
         """Raise ``SessionEndedError`` or ``ClientClosedError`` unless the session can be used."""
 
+    def start_executor(self, max_workers: int, name: str) -> DaemonExecutor:
+        """An executor that ends with the session."""
+        executor = DaemonExecutor(max_workers, name)
+        self._executors[id(executor)] = executor
+        return executor
+
     def dynamic_flags(self) -> DynamicFlags:
-        """The server's flags that may change, at most ``refresh_interval_sec`` old; a failure keeps the last ones."""
+        """The flags that may change, at most ``refresh_interval_sec`` old; a failure keeps the last ones."""
         known = self._dynamic
         now = time.monotonic()
         if known is None or now > known[0]:
@@ -84,17 +99,20 @@ class Session(AttachedSession):
         self._model_numbers = itertools.count()
         self._sampler_numbers = itertools.count()
         self._lock = threading.Lock()
-        # Once nobody uses the session any more it beats no more. What runs then may not block or hold self.
-        executors = (self.executor, self.sampling_executor)
-        self._finalizer = weakref.finalize(self, _let_go, manager, self.id, self.transport, executors)
+        # Once nobody uses the session any more it beats no more. What runs then may not hold self.
+        self._finalizer = weakref.finalize(
+            self, _let_go_aside, manager, self.id, self.transport, self._executors
+        )
         self._finalizer.atexit = False
         renew_after_fork(self)
 
     def check(self) -> None:
         """Raise ``SessionEndedError`` or ``ClientClosedError`` unless the session can be used."""
         if self._inherited:
-            self._inherited = False
-            self.manager.resume(self.id)
+            with self._lock:
+                inherited, self._inherited = self._inherited, False
+            if inherited:
+                self.manager.resume(self.id)
         if self._ended is not None:
             raise self._ended
 
@@ -113,7 +131,7 @@ class Session(AttachedSession):
             return next(self._sampler_numbers)
 
     def finish(self, status: str, detail: str | None, seconds: float, tries: int = 2) -> None:
-        """End the session: no more beats, told to the server within ``seconds``, connections closed.
+        """End the session within ``seconds``: beat no more, tell the server, close connections, join threads.
 
         The server is told only by the process that made the session. Idempotent.
         """
@@ -124,15 +142,19 @@ class Session(AttachedSession):
             self._ended = ClientClosedError(f"the client of session {self.id} was closed")
         end = time.monotonic() + seconds
         self.manager.stop_session(self.id, timeout=seconds / 4)
+
+        def tell() -> None:
+            with contextlib.suppress(TinkerError):  # the server drops it when its beats stop
+                api.finish_session(self.transport, self.id, status, detail, seconds / 4, tries)
+
         try:
             if was_open and self.made_by(os.getpid()):
-                api.finish_session(self.transport, self.id, status, detail, seconds / 4, tries)
-        except TinkerError:
-            pass  # the server drops it when its beats stop
+                _run_within(seconds / 2, tell)
         finally:
+            # What is pending fails at once now, and what is queued as soon as it begins.
             self.transport.close()
-            for executor in (self.executor, self.sampling_executor):
-                executor.shutdown(cancel_futures=True, timeout=max(0.1, end - time.monotonic()))
+            for executor in _living(self._executors):
+                executor.shutdown(timeout=max(0.1, end - time.monotonic()))
             self._finalizer.detach()
 
     def _on_end(self, error: SessionEndedError) -> None:
@@ -143,12 +165,36 @@ class Session(AttachedSession):
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
         self._inherited = True
+        first = os.getpid() * FORK_RANGE
+        self._model_numbers = itertools.count(first)
+        self._sampler_numbers = itertools.count(first)
 
 
-def _let_go(
-    manager: SessionManager, session_id: str, transport: Transport, executors: tuple[DaemonExecutor, ...]
-) -> None:
-    manager.forget(session_id)
+def _run_within(seconds: float, work: Callable[[], None]) -> None:
+    """Run ``work`` and wait for it for at most ``seconds``, whatever it hangs on; it may go on then."""
+    thread = threading.Thread(target=work, name="tinkex-finish", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # some interpreters start no threads any more once they exit
+        work()
+    else:
+        thread.join(seconds)
+
+
+def _let_go_aside(*args: Any) -> None:
+    # The garbage collector may call this in any thread at any moment, also while that holds a lock
+    # which is needed here; so it is done elsewhere. This way to start a thread takes no lock itself.
+    with contextlib.suppress(RuntimeError):
+        _thread.start_new_thread(_let_go, args)
+
+
+def _let_go(manager: SessionManager, session_id: str, transport: Transport, executors: _Executors) -> None:
     transport.close()
-    for executor in executors:
+    manager.stop_session(session_id)
+    for executor in _living(executors):
         executor.shutdown(wait=False)
+
+
+def _living(executors: _Executors) -> list[DaemonExecutor]:
+    found = [reference() for reference in executors.valuerefs()]
+    return [executor for executor in found if executor is not None]

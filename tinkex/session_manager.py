@@ -11,7 +11,8 @@ import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from functools import partial
+from typing import ClassVar
 
 from tinkex.api import service as api
 from tinkex.config import Config
@@ -37,7 +38,7 @@ WARN_EVERY = 60.0
 
 WORKERS = 36
 SLOTS = 24
-"""Beats in flight to one server at once: fewer than the workers, so that a server that hangs leaves some free."""
+"""Beats in flight to one server at once: fewer than the workers, so that one that hangs leaves some free."""
 SUSPECT_SLOTS = 2
 """The same for a server whose last beat got no answer in time."""
 
@@ -79,9 +80,9 @@ class _Entry:
     on_end: (
         Callable[[SessionEndedError], None] | weakref.WeakMethod[Callable[[SessionEndedError], None]] | None
     )
-    server: _Server
     created: float
     due: float
+    server: _Server = field(default_factory=_Server)
     last_success: float | None = None
     failures: int = 0
     last_error: BaseException | None = None
@@ -102,8 +103,7 @@ class SessionManager:
     ``close`` it (it is a context manager).
     """
 
-    _default: ClassVar[SessionManager | None] = None
-    _default_lock: ClassVar[threading.Lock] = threading.Lock()
+    _shared: ClassVar[dict[str, SessionManager]] = {}
 
     def __init__(
         self,
@@ -129,10 +129,8 @@ class SessionManager:
     @classmethod
     def default(cls) -> SessionManager:
         """The manager that clients of this process share unless they bring their own."""
-        with cls._default_lock:
-            if cls._default is None:
-                cls._default = SessionManager()
-            return cls._default
+        # A dictionary's setdefault is atomic, so this needs no lock that a fork could catch held.
+        return cls._shared.get("default") or cls._shared.setdefault("default", SessionManager())
 
     def __enter__(self) -> SessionManager:
         return self
@@ -171,19 +169,24 @@ class SessionManager:
                 logger.log(level, "%s", text)
         owner = weakref.WeakMethod(on_end) if on_end is not None and hasattr(on_end, "__self__") else None
         now = time.monotonic()
-        with self._changed:
-            server = self._servers.setdefault(transport.base_url, _Server())
-            entry = _Entry(
-                created.session_id,
-                transport,
-                owned,
-                owner or on_end,
-                server,
-                created=now,
-                due=now + self.heartbeat_interval,
-            )
-            self._entries[created.session_id] = entry
-        self._watch(entry)
+        entry = _Entry(
+            created.session_id,
+            transport,
+            owned,
+            owner or on_end,
+            created=now,
+            due=now + self.heartbeat_interval,
+        )
+        try:
+            with self._changed:
+                self._check_open()  # again, for it may have been closed meanwhile
+                entry.server = self._servers.setdefault(transport.base_url, _Server())
+                self._watch(entry)
+                self._entries[created.session_id] = entry
+        except BaseException:
+            if owned:
+                transport.close()
+            raise
         return created.session_id
 
     def stop_session(self, session_id: str, timeout: float | None = None) -> None:
@@ -202,10 +205,6 @@ class SessionManager:
             )
         if entry.owned:
             entry.transport.close()
-
-    def forget(self, session_id: str) -> None:
-        """As ``stop_session`` but without waiting, for callers that must not block."""
-        self.stop_session(session_id, timeout=0)
 
     def sessions(self) -> list[SessionInfo]:
         """A snapshot of the live sessions."""
@@ -226,11 +225,15 @@ class SessionManager:
         """In a forked child: beat for a session that was made in the parent, too."""
         with self._changed:
             entry = self._entries.get(session_id)
-        if entry is not None:
-            self._watch(entry)
+            if entry is not None:
+                self._watch(entry)
 
-    def close(self) -> None:
-        """Stop all sessions and join the threads. Sessions are not finished on the server; their owners do that."""
+    def close(self, timeout: float | None = None) -> None:
+        """Stop all sessions and join the threads, waiting for at most ``timeout`` seconds (``beat_timeout``).
+
+        Sessions are not finished on the server; their owners do that.
+        """
+        end = time.monotonic() + (self.beat_timeout if timeout is None else timeout)
         with self._changed:
             self._closed = True
             entries = list(self._entries.values())
@@ -239,26 +242,24 @@ class SessionManager:
         for entry in entries:
             if entry.owned:
                 entry.transport.close()
-            self.stop_session(entry.session_id)
+        for entry in entries:
+            self.stop_session(entry.session_id, max(0.0, end - time.monotonic()))
         if thread is not None and thread is not threading.current_thread():
-            thread.join(self.beat_timeout)
-        self._executor.shutdown(timeout=self.beat_timeout)
+            thread.join(max(0.0, end - time.monotonic()))
+        self._executor.shutdown(timeout=max(0.0, end - time.monotonic()))
 
     def _check_open(self) -> None:
         if self._closed:
             raise ClientClosedError("the session manager was closed")
 
     def _watch(self, entry: _Entry) -> None:
-        """Enter ``entry`` into the schedule, and start the scheduler if it rests."""
-        with self._changed:
-            heapq.heappush(self._schedule, (entry.due, next(self._ties), entry))
-            self._changed.notify_all()
-            if self._thread is not None:
-                return
-            thread = self._thread = threading.Thread(
-                target=self._run, name="tinkex-heartbeat-scheduler", daemon=True
-            )
-        thread.start()
+        """Enter ``entry`` into the schedule, and start the scheduler if it rests. Called with the lock."""
+        if self._thread is None:
+            thread = threading.Thread(target=self._run, name="tinkex-heartbeat-scheduler", daemon=True)
+            thread.start()
+            self._thread = thread
+        heapq.heappush(self._schedule, (entry.due, next(self._ties), entry))
+        self._changed.notify_all()
 
     def _run(self) -> None:
         while True:
@@ -275,7 +276,12 @@ class SessionManager:
                     )
                     self._changed.wait(max(0.0, delay))
             for entry in ready:
-                self._executor.run(lambda entry=entry: self._beat_on(entry))  # type: ignore[misc]
+                try:
+                    self._executor.run(partial(self._beat_on, entry))
+                except RuntimeError:  # no thread to be had now; the next beat tries again
+                    with self._changed:
+                        entry.underway = False
+                        entry.server.active -= 1
 
     def _take_due(self) -> list[_Entry]:
         """The entries whose beat starts now; each is entered again one interval on. Called with the lock."""
@@ -363,7 +369,6 @@ class SessionManager:
         entry.underway = False
 
     def _reset(self) -> None:
-        # Reentrant, since the garbage collector may end a session (``forget``) in a thread that holds it.
         lock = threading.RLock()
         self._changed = threading.Condition(lock)
         """The schedule is not what the scheduler thinks it is."""

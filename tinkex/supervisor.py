@@ -58,7 +58,7 @@ class ClientSupervisor:
     def __init__(self, executor: DaemonExecutor) -> None:
         self.executor: Executor = executor
         self._run = executor.run
-        self._children: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._children: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
         self._lock = threading.Lock()
         self._shut_down = False
         renew_after_fork(self)
@@ -78,7 +78,7 @@ class ClientSupervisor:
             with self._lock:
                 late = self._shut_down
                 if not late:
-                    self._children.add(child)
+                    self._children[id(child)] = child
             future.fulfil(lambda: child)
             if late or future.cancelled():
                 child.close()
@@ -89,15 +89,20 @@ class ClientSupervisor:
     def children(self) -> list[Any]:
         """The living clients."""
         with self._lock:
-            return list(self._children)
+            return self._living()
 
     def shutdown(self) -> None:
         """Close all children; those still being made are closed as soon as they are."""
         with self._lock:
             self._shut_down = True
-            children = list(self._children)
+            children = self._living()
         for child in children:
             child.close()
+
+    def _living(self) -> list[Any]:
+        # The references are taken in one step, since children may go in other threads meanwhile.
+        found = [reference() for reference in self._children.valuerefs()]
+        return [child for child in found if child is not None]
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()

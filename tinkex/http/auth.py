@@ -63,7 +63,8 @@ class RenewedCredential:
     def __init__(self, fetch: Callable[[], str]) -> None:
         self._fetch = fetch
         self._value = _Value()
-        self._after_fork()
+        self._lock = threading.Lock()
+        self._fetching: Future[bool] | None = None
         renew_after_fork(self)
 
     def get(self) -> str:
@@ -115,7 +116,7 @@ class RenewedCredential:
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
-        self._fetching: Future[bool] | None = None
+        self._fetching = None
 
 
 def command_credential(command: str) -> RenewedCredential:
