@@ -79,7 +79,7 @@ def test_three_rounds_lower_the_loss(training: tinker.TrainingClient) -> None:
 def test_a_trained_model_samples_and_scores(training: tinker.TrainingClient) -> None:
     for _ in range(60):
         step(training)
-    sampler = training.save_weights_and_get_sampling_client()
+    sampler = training.save_weights_and_get_sampling_client().result()
 
     prompt = types.ModelInput.from_ints(list(TEXT[:8]))
     params = types.SamplingParams(max_tokens=len(TEXT) - 8, temperature=0.0)
