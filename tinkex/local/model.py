@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .arrays import Floats, Ints, Weights
 from .byte_tokenizer import END_OF_TEXT, VOCAB_SIZE
@@ -29,7 +30,7 @@ HIDDEN = 320
 LAYER_GROUPS = {"hidden": "mlp", "unembed": "unembed"}
 LAYER_SHAPES = {"hidden": (CONTEXT * EMBEDDING, HIDDEN), "unembed": (HIDDEN, VOCAB_SIZE)}
 _SEED = 20240607
-_BLOCK = 1024  # positions computed at once: bounds the memory of a large batch
+_BLOCK = 512  # positions computed at once: bounds the memory of a large batch
 
 
 class BaseModel:
@@ -93,35 +94,40 @@ class AdaptedModel:
     def trace(self, context: Ints, targets: Ints) -> Trace:
         """Score `targets [n, m]` after `context [n, CONTEXT]`, keeping what the backward pass needs."""
         inputs, hidden = self._activations(context)
-        return Trace(self, inputs, hidden, log_softmax(hidden @ self._unembed), targets)
+        return Trace(inputs, hidden, log_softmax(hidden @ self._unembed), targets)
 
-    def add_gradients(self, trace: Trace, upstream: Floats, into: Weights) -> None:
-        """Add to `into` the adapters' gradients of a loss, `upstream [n, m]` being its derivative by
-        each of the trace's log-probabilities. Uses up the trace."""
+    def gradients(self, trace: Trace, upstream: Floats) -> Weights:
+        """The adapters' gradients of a loss, `upstream [n, m]` being its derivative by each of the trace's
+        log-probabilities. Uses up the trace."""
+        used = np.flatnonzero(upstream.any(axis=1))
+        trace, upstream = trace.rows(used), upstream[used]
         # d logprob(t) / d logits = onehot(t) - softmax
         d_logits = np.exp(trace.table, out=trace.table)
         d_logits *= -upstream.sum(axis=1, keepdims=True)
         rows = np.arange(len(d_logits))
         for column in range(upstream.shape[1]):
             d_logits[rows, trace.targets[:, column]] += upstream[:, column]
-        self._adapter_gradients("unembed", trace.hidden, d_logits, into)
-        if "hidden.up" in into:
+        gradients = self._adapter_gradients("unembed", trace.hidden, d_logits)
+        if "hidden.up" in self._adapters:
             d_hidden = d_logits @ self._unembed.T
             d_hidden *= trace.hidden > 0
-            self._adapter_gradients("hidden", trace.inputs, d_hidden, into)
+            gradients |= self._adapter_gradients("hidden", trace.inputs, d_hidden)
+        return gradients
 
-    def _adapter_gradients(self, layer: str, inputs: Floats, d_outputs: Floats, into: Weights) -> None:
+    def _adapter_gradients(self, layer: str, inputs: Floats, d_outputs: Floats) -> Weights:
         up, down = f"{layer}.up", f"{layer}.down"
-        if up in into:
-            into[up] += self._scale * ((inputs @ self._adapters[down]).T @ d_outputs)
-            into[down] += self._scale * (inputs.T @ (d_outputs @ self._adapters[up].T))
+        if up not in self._adapters:
+            return {}
+        return {
+            up: self._scale * ((inputs @ self._adapters[down]).T @ d_outputs),
+            down: self._scale * (inputs.T @ (d_outputs @ self._adapters[up].T)),
+        }
 
 
 @dataclass
 class Trace:
     """One forward pass: activations, and `table [n, VOCAB_SIZE]` of log-probabilities."""
 
-    model: AdaptedModel
     inputs: Floats
     hidden: Floats
     table: Floats
@@ -131,6 +137,12 @@ class Trace:
         """The targets' log-probabilities `[n, m]`."""
         logprobs: Floats = np.take_along_axis(self.table, self.targets, axis=1)
         return logprobs
+
+    def rows(self, wanted: NDArray[np.intp]) -> Trace:
+        """Those rows only: a prompt's tokens, which weigh nothing, cost nothing on the way back."""
+        if len(wanted) == len(self.table):
+            return self
+        return Trace(self.inputs[wanted], self.hidden[wanted], self.table[wanted], self.targets[wanted])
 
 
 def log_softmax(logits: Floats) -> Floats:

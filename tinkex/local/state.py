@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from .blas import hold_single_thread, release_single_thread
 from .checkpoints import CheckpointStore
+from .crew import Crew
 from .futures import CompletionLog, Promise, Promises
 from .lora import LoraSpec
 from .model import AdaptedModel, BaseModel
@@ -112,6 +113,7 @@ class State:
         self._models: dict[str, Model] = {}
         self._samplers: dict[str, Sampler] = {}
         hold_single_thread()
+        self._crew = Crew()
         self.training_workers = Workers(2, "train")
         self.sampling_workers = Workers(2, "sample")
         self._adapted = lru_cache(maxsize=16)(self._adapt)
@@ -178,7 +180,7 @@ class State:
         model = Model(
             f"{session.id}:train:{number}",
             session,
-            TrainingModel(self.base, spec),
+            TrainingModel(self.base, spec, self._crew.map),
             Lane(self.training_workers),
             user_metadata,
         )
@@ -256,4 +258,5 @@ class State:
             self._close_sampler(sampler)
         self.training_workers.stop(0.3)
         self.sampling_workers.stop(0.3)
+        self._crew.stop()
         release_single_thread()

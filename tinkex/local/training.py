@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +15,8 @@ from .losses import LOSSES
 from .model import LAYER_GROUPS, LAYER_SHAPES, AdaptedModel, BaseModel, windows
 from .problems import Refused
 from .results import TrainingResult
+
+BlockMap = Callable[[Callable[[slice], Weights], Sequence[slice]], Iterable[Weights]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,13 +33,15 @@ class TrainingModel:
     Args:
         base: The frozen weights.
         spec: Which adapters, how wide, from which seed.
+        map_blocks: Runs a function over the blocks of a batch, perhaps on several cores.
 
     Raises:
         Refused: 400 if `spec` leaves nothing to train.
     """
 
-    def __init__(self, base: BaseModel, spec: LoraSpec) -> None:
+    def __init__(self, base: BaseModel, spec: LoraSpec, map_blocks: BlockMap = map) -> None:
         self._base = base
+        self._map = map_blocks
         self.spec = spec
         layers = trainable_layers(spec, LAYER_GROUPS)
         if not layers:
@@ -86,13 +90,18 @@ class TrainingModel:
         inputs = _stacked(group, targets.shape)
         logprobs = np.empty(targets.shape, self._base.dtype)
         losses = np.empty_like(logprobs)
-        for cut in self._model.blocks(context):
+
+        def run_block(cut: slice) -> Weights:
             trace = self._model.trace(context[cut], targets[cut])
             logprobs[cut] = trace.logprobs()
             here = {name: value[cut] for name, value in inputs.items()}
             losses[cut], upstream = LOSSES[batch.loss](logprobs[cut], here, batch.config)
-            if not batch.forward_only:
-                self._model.add_gradients(trace, upstream, self._gradients)
+            return {} if batch.forward_only else self._model.gradients(trace, upstream)
+
+        # Added up in the order of the blocks, so that the sum does not depend on who was faster.
+        for gradients in self._map(run_block, list(self._model.blocks(context))):
+            for name, value in gradients.items():
+                self._gradients[name] += value
         return logprobs, losses
 
     def optim_step(self, params: AdamParams) -> dict[str, float]:
