@@ -11,7 +11,7 @@ from clients import config
 from servers import Hang, Reply, Reset, ScriptedServer
 
 import tinkex
-from tinkex import polling, types
+from tinkex import patience, types
 from tinkex.wire import messages_pb2 as pb
 
 PROMPT = types.ModelInput.from_ints([1, 2])
@@ -21,9 +21,9 @@ NOT_YET = {"type": "try_again", "queue_state": "active", "request_id": "x"}
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(polling, "BACKOFF_FIRST", 0.01)
-    monkeypatch.setattr(polling, "BACKOFF_LONGEST", 0.05)
-    monkeypatch.setattr(polling, "BILLING_PAUSE", 0.02)
+    monkeypatch.setattr(patience, "BACKOFF_FIRST", 0.01)
+    monkeypatch.setattr(patience, "BACKOFF_LONGEST", 0.05)
+    monkeypatch.setattr(patience, "BILLING_PAUSE", 0.02)
 
 
 @pytest.fixture

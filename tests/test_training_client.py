@@ -142,7 +142,7 @@ def test_an_unknown_outcome_poisons_the_client(
 def test_a_result_that_cannot_be_learned_poisons_the_client(
     server: ScriptedServer, training: tinkex.TrainingClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tinkex.polling.BACKOFF_FIRST", 0.01)
+    monkeypatch.setattr("tinkex.patience.BACKOFF_FIRST", 0.01)
     server.on("/retrieve_future", Reset())
     with pytest.raises(tinkex.ClientPoisonedError, match="no state was saved"):
         training.optim_step().result(10)
@@ -391,3 +391,19 @@ def test_a_created_client_is_its_own_finished_future(training: tinkex.TrainingCl
     assert training.result() is training
     assert training.done()
     assert asyncio.run(work()) is training
+
+
+def test_proto_bodies_are_compressed_when_the_server_asks_for_it(server: ScriptedServer) -> None:
+    zstandard = pytest.importorskip("zstandard", reason="the package that compresses is an extra")
+    server.on("/client/config", {"proto_compress_fwdbwd": True})
+    server.on("/forward_backward", {"request_id": "compressed"})
+    answer = {"loss_fn_output_type": "x", "loss_fn_outputs": [], "metrics": {}}
+    server.on("/retrieve_future", when(lambda r: r.json()["request_id"] == "compressed", answer))
+    with tinkex.ServiceClient(config=config(server)) as service:
+        training = service.create_lora_training_client("base")
+        training.forward_backward([DATUM] * 50, "cross_entropy").result(5)
+    [request] = server.requests.to("/forward_backward")
+    assert request.headers["content-encoding"] == "zstd"
+    sent = pb.ForwardBackwardRequest.FromString(zstandard.decompress(request.body))
+    assert len(sent.data) == 50
+    assert len(request.body) < sent.ByteSize()

@@ -15,7 +15,9 @@ _found: dict[str, Literal["proto", "json"]] = {}
 _MAY_MEAN_JSON_ONLY = frozenset({400, 415, 422, 500})
 
 
-def submit(transport: Transport, model_id: str, seq_id: int, batch: api.Batch) -> Promise:
+def submit(
+    transport: Transport, model_id: str, seq_id: int, batch: api.Batch, compress: bool = False
+) -> Promise:
     """Submit a pass in the format that the server takes.
 
     Until that is known it goes in proto and, where the server cannot read it, again in JSON with the same
@@ -26,12 +28,14 @@ def submit(transport: Transport, model_id: str, seq_id: int, batch: api.Batch) -
         asked = "json"  # the proto messages have no such chunk
     known = _found.get(transport.base_url) if asked == "auto" else asked
     if known is not None:
-        return api.forward_backward(transport, model_id, seq_id, batch, known)
+        return api.forward_backward(transport, model_id, seq_id, batch, known, compress=compress)
     try:
-        promise = api.forward_backward(transport, model_id, seq_id, batch, "proto", tries=1)
+        promise = api.forward_backward(
+            transport, model_id, seq_id, batch, "proto", tries=1, compress=compress
+        )
     except APIStatusError as refusal:
         if refusal.status_code not in _MAY_MEAN_JSON_ONLY:
-            promise = api.forward_backward(transport, model_id, seq_id, batch, "proto")
+            promise = api.forward_backward(transport, model_id, seq_id, batch, "proto", compress=compress)
         else:
             return _try_json(transport, model_id, seq_id, batch, refusal)
     _found[transport.base_url] = "proto"

@@ -9,7 +9,7 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +17,7 @@ from tinkex import tokenizers
 from tinkex.api import futures as futures_api
 from tinkex.api import models as models_api
 from tinkex.api import sampling as api
+from tinkex.completions import CompletionWatch
 from tinkex.config import Config
 from tinkex.errors import (
     APIConnectionError,
@@ -67,13 +68,13 @@ class SamplingClient(Created, QueueStateObserver):
 
     def __init__(
         self,
-        session: Session | AttachedSession,
+        session: AttachedSession,
         sampling_session_id: str,
         retry_config: RetryConfig | None = None,
         *,
         base_model: str | None = None,
         model_path: str | None = None,
-        first_number: int = 0,
+        clone_id: int = 0,
     ) -> None:
         self._session = session
         self.sampling_session_id = sampling_session_id
@@ -81,7 +82,9 @@ class SamplingClient(Created, QueueStateObserver):
         self._base_model = base_model
         self._model_path = model_path
         self._closed = False
-        self._numbers: Iterator[int] | None = itertools.count(first_number)
+        self._clone_id: int | None = clone_id
+        self._numbers = itertools.count(clone_id * CLONE_RANGE)
+        self._watch: CompletionWatch | None = None
         self._progress = time.monotonic()
         self._own_executor: DaemonExecutor | None = None
         if self._retry.max_connections is not None:
@@ -260,7 +263,7 @@ class SamplingClient(Created, QueueStateObserver):
             retry_config,
             base_model=state.get("base_model"),
             model_path=state.get("model_path"),
-            first_number=_clone_number(session, sampler),
+            clone_id=_clone_id(session, sampler),
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -313,9 +316,12 @@ class SamplingClient(Created, QueueStateObserver):
             self._check_progress(began)
             return future.cancelled()
 
+        watch = self._completion_watch() if session.flags.sample_use_retrieve_futures else None
         for _ in range(SUBMISSIONS):
             promise = self._submit(payload, size)
             future.on_cancel = partial(self._cancel, promise.request_id)
+            if watch is not None:
+                watch.wait_for(promise.request_id, abandoned)
             try:
                 response = wait_for_result(
                     session.transport,
@@ -330,15 +336,16 @@ class SamplingClient(Created, QueueStateObserver):
             except PromiseGone:
                 continue
             self._progress = time.monotonic()
+            if watch is not None:
+                watch.retrieved(promise.request_id)
             ids = promise.sample_sequence_ids or [str(uuid.uuid4()) for _ in response.sequences]
             return response.with_sequence_ids(ids)
         raise APIConnectionError(f"the server forgot a sample {SUBMISSIONS} times")
 
     def _submit(self, payload: dict[str, Any], size: int) -> futures_api.Promise:
         session = self._session
+        self._identify()
         with self._lock:
-            if self._numbers is None:
-                self._numbers = itertools.count(_clone_number(session, self.sampling_session_id))
             numbered = {**payload, "seq_id": next(self._numbers)}
         while True:
             session.pause.pass_through(session.transport.wait)
@@ -355,8 +362,17 @@ class SamplingClient(Created, QueueStateObserver):
             finally:
                 session.dispatch_budget.release(size)
 
+    def _completion_watch(self) -> CompletionWatch:
+        clone_id = self._identify()
+        with self._lock:
+            if self._watch is None:
+                self._watch = CompletionWatch(self._session, self.sampling_session_id, clone_id)
+            return self._watch
+
     def _cancel(self, request_id: str) -> None:
         """Tell the server, where it wants to be told, that a sample is not wanted any more."""
+        if self._watch is not None:
+            self._watch.give_up(request_id)
 
         def tell() -> None:
             try:
@@ -378,14 +394,25 @@ class SamplingClient(Created, QueueStateObserver):
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
-        self._numbers = None  # found when first needed, since it may take a call
+        self._clone_id = None  # found when first needed, since it may take a call
+        self._watch = None
+
+    def _identify(self) -> int:
+        """What tells this client from others of its sampling session; in a forked child another than before."""
+        if self._clone_id is None:
+            clone_id = _clone_id(self._session, self.sampling_session_id)
+            with self._lock:
+                if self._clone_id is None:
+                    self._clone_id = clone_id
+                    self._numbers = itertools.count(clone_id * CLONE_RANGE)
+        return self._clone_id
 
 
-def _clone_number(session: Session | AttachedSession, sampling_session_id: str) -> int:
-    """Where this process starts to number its requests to a sampling session that it shares."""
+def _clone_id(session: AttachedSession, sampling_session_id: str) -> int:
+    """A number of its own for a process that shares a sampling session."""
     if session.flags.sample_join_sampling_session:
-        return CLONE_RANGE * api.join_sampling_session(session.transport, sampling_session_id)
-    return CLONE_RANGE * random.SystemRandom().randrange(1, 1 << 20)
+        return api.join_sampling_session(session.transport, sampling_session_id)
+    return random.SystemRandom().randrange(1, 1 << 20)
 
 
 def _unpickle(handle: str, retry_config: RetryConfig) -> SamplingClient:

@@ -439,7 +439,9 @@ class TrainingClient(Created, QueueStateObserver):
 
         def part(chunk: Sequence[Datum]) -> SendPart:
             work = api.Batch(chunk, batch.loss_fn, batch.loss_fn_config, batch.forward_only)
-            return lambda seq_id: negotiation.submit(self._session.transport, self.model_id, seq_id, work)
+            return lambda seq_id: negotiation.submit(
+                self._session.transport, self.model_id, seq_id, work, flags.proto_compress_fwdbwd
+            )
 
         return self._lane.send([part(chunk) for chunk in chunks], parallel=flags.parallel_fwdbwd_chunks)
 

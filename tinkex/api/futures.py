@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Union
 
@@ -104,6 +104,50 @@ def retrieve(
     if "error" in answer and "category" in answer:
         raise RequestFailedError(str(answer["error"]), request_id, str(answer["category"]))
     return response
+
+
+@dataclass(frozen=True)
+class Completions:
+    """Requests of a sampling session that are done, since the last ``cursor``."""
+
+    done: Sequence[str]
+    cursor: int
+
+
+def retrieve_many(
+    transport: Transport,
+    sampling_session_id: str,
+    clone_id: int,
+    cursor: int,
+    retrieved: Collection[str],
+    timeout: float,
+) -> Completions | Busy:
+    """Ask once, as a long poll, which samples of a whole sampling session are done.
+
+    ``clone_id`` is that of the asking client, ``retrieved`` the requests whose results it has. Raises as
+    ``retrieve`` does.
+    """
+    target = {
+        "type": "sampling_session",
+        "sampling_session_id": sampling_session_id,
+        "cloned_sampler_id": clone_id,
+    }
+    payload = {"target": target, "prev_cursor": cursor, "retrieved_request_ids": sorted(retrieved)}
+    body = json.dumps(payload).encode()
+    response = transport.request(
+        "POST", "/retrieve_futures", body, timeout=timeout, tries=1, raise_for_status=False
+    )
+    if response.status in (400, 402, 408, 429) or response.status >= 500:
+        return Busy(response)
+    if response.status >= 400:
+        raise status_error(
+            response.status, response.content, response.headers, method="POST", url="/retrieve_futures"
+        )
+    answer = response.json()
+    try:
+        return Completions([one["request_id"] for one in answer["completions"]], int(answer["cursor"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise APIResponseValidationError(f"the server's completions cannot be read: {error!r}") from None
 
 
 def cancel(transport: Transport, request_id: str) -> None:

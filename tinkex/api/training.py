@@ -12,6 +12,7 @@ from tinkex.http.transport import PROTO, Response, Transport
 from tinkex.types.datum import Datum
 from tinkex.types.training import ForwardBackwardOutput
 from tinkex.wire import json_codec
+from tinkex.wire.compression import zstd
 
 
 @dataclass(frozen=True)
@@ -31,15 +32,21 @@ def forward_backward(
     batch: Batch,
     wire_format: Literal["proto", "json"],
     tries: int | None = None,
+    compress: bool = False,
 ) -> Promise:
-    """Submit a forward or forward-backward pass in the given format."""
+    """Submit a forward or forward-backward pass in the given format; ``compress`` a proto body if possible."""
     work = (model_id, seq_id, batch.data, batch.loss_fn, batch.loss_fn_config, batch.forward_only)
     if wire_format == "proto":
         from tinkex.wire import proto_codec
 
         body = proto_codec.encode_forward_backward(*work)
-        path = "/forward_backward"
-        return read_promise(transport.request("POST", path, body, content_type=PROTO, tries=tries))
+        smaller = zstd(body) if compress else None
+        headers = {"Content-Encoding": "zstd"} if smaller else {}
+        return read_promise(
+            transport.request(
+                "POST", "/forward_backward", smaller or body, headers=headers, content_type=PROTO, tries=tries
+            )
+        )
     path = "/forward" if batch.forward_only else "/forward_backward"
     return read_promise(send(transport, "POST", path, json_codec.encode_forward_backward(*work), tries=tries))
 

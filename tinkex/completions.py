@@ -1,0 +1,113 @@
+"""One long poll for all samples of a sampling client, on servers that offer it (``retrieve_futures``)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from tinkex.api import futures as api
+from tinkex.errors import APIConnectionError, TinkerError
+from tinkex.forks import renew_after_fork
+from tinkex.patience import Patience
+from tinkex.session import AttachedSession
+
+CHECK_EVERY = 15.0
+"""Seconds between the looks of a waiting thread at whether its sample is still wanted."""
+
+
+class CompletionWatch:
+    """Learns which samples of one sampling client are done, by one poll for all of them.
+
+    The poll runs on the session's executor while anybody waits, and no longer. Where it fails for good the
+    waiting threads are let go, and each asks for its own result as it would without a watch.
+    """
+
+    def __init__(self, session: AttachedSession, sampling_session_id: str, clone_id: int) -> None:
+        self._session = session
+        self._sampling_session_id = sampling_session_id
+        self._clone_id = clone_id
+        self._failed = False
+        self._polling = False
+        self._cursor = 0
+        self._after_fork()
+        renew_after_fork(self)
+
+    def wait_for(self, request_id: str, abandoned: Callable[[], bool]) -> None:
+        """Return once ``request_id`` is done, or ``abandoned()``, or the watch has failed."""
+        with self._lock:
+            if self._failed or request_id in self._done:
+                self._done.discard(request_id)
+                return
+            event = self._waiting[request_id] = threading.Event()
+            start = not self._polling
+            self._polling = True
+        if start:
+            self._session.executor.run(self._poll)
+        while not event.wait(CHECK_EVERY) and not abandoned():
+            pass
+        with self._lock:
+            self._waiting.pop(request_id, None)
+
+    def give_up(self, request_id: str) -> None:
+        """Let go of the thread that waits for ``request_id``, if there is one."""
+        with self._lock:
+            event = self._waiting.get(request_id)
+        if event is not None:
+            event.set()
+
+    def retrieved(self, request_id: str) -> None:
+        """Its result is here, so the server, told with the next poll, need not keep it."""
+        with self._lock:
+            self._retrieved.add(request_id)
+
+    def _poll(self) -> None:
+        try:
+            self._poll_while_wanted()
+        except TinkerError:
+            with self._lock:
+                self._failed = True
+                waiting = list(self._waiting.values())
+            for event in waiting:
+                event.set()
+
+    def _poll_while_wanted(self) -> None:
+        transport = self._session.transport
+        patience = Patience(transport, self._session.flags)
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._polling = False
+                    return
+                retrieved, cursor = set(self._retrieved), self._cursor
+            try:
+                answer = api.retrieve_many(
+                    transport,
+                    self._sampling_session_id,
+                    self._clone_id,
+                    cursor,
+                    retrieved,
+                    transport.config.poll_timeout,
+                )
+            except APIConnectionError as error:
+                patience.no_answer(error)
+                continue
+            if isinstance(answer, api.Busy):
+                patience.busy(answer.response)
+                continue
+            with self._lock:
+                self._retrieved -= retrieved
+                self._cursor = answer.cursor
+                events = [self._waiting.pop(done, None) for done in answer.done]
+                # One that nobody waits for yet: its submission has not returned.
+                self._done.update(done for done, event in zip(answer.done, events) if event is None)
+            for event in events:
+                if event is not None:
+                    event.set()
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: dict[str, threading.Event] = {}
+        self._done: set[str] = set()
+        self._retrieved: set[str] = set()
+        self._cursor = 0
+        self._polling = False
