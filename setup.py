@@ -21,12 +21,14 @@ EXTRAS = {
     "local": ["numpy>=1.26", "flask>=3.0", "waitress>=3.0", "safetensors>=0.4", "threadpoolctl>=3.1"],
     "cli": ["click>=8.1.3", "rich>=13.0"],
     "tokenizers": ["tokenizers>=0.15", "huggingface_hub>=0.20"],
+    "zstd": ["zstandard>=0.22; python_version < '3.14'"],
     "test": [
         "pytest>=8.0",
         "pytest-timeout>=2.3",
         "hypothesis>=6.100",
         "responses>=0.25",
         "requests-mock>=1.12",
+        "zstandard>=0.22",
     ],
 }
 

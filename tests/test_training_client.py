@@ -10,6 +10,7 @@ from concurrent.futures import wait
 
 import numpy as np
 import pytest
+import zstandard
 from clients import config, datum, seq_ids, when
 from servers import Hang, Reply, Request, Reset, ScriptedServer
 
@@ -394,7 +395,6 @@ def test_a_created_client_is_its_own_finished_future(training: tinkex.TrainingCl
 
 
 def test_proto_bodies_are_compressed_when_the_server_asks_for_it(server: ScriptedServer) -> None:
-    zstandard = pytest.importorskip("zstandard", reason="the package that compresses is an extra")
     server.on("/client/config", {"proto_compress_fwdbwd": True})
     server.on("/forward_backward", {"request_id": "compressed"})
     answer = {"loss_fn_output_type": "x", "loss_fn_outputs": [], "metrics": {}}
