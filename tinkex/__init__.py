@@ -11,7 +11,9 @@
 
 from tinkex import types
 from tinkex._version import __version__
+from tinkex.admin_client import AdminClient
 from tinkex.config import Config
+from tinkex.download.paths import UnsafeDownloadError
 from tinkex.errors import (
     APIConnectionError,
     APIError,
@@ -36,6 +38,7 @@ from tinkex.errors import (
     UnprocessableEntityError,
 )
 from tinkex.futures import APIFuture
+from tinkex.rest_client import RestClient
 from tinkex.sampling_client import SamplingClient
 from tinkex.service_client import ServiceClient
 from tinkex.session_manager import SessionInfo, SessionManager
@@ -45,6 +48,9 @@ from tinkex.types import *  # noqa: F403
 from tinkex.types import __all__ as _type_names
 
 __all__ = [
+    "AdminClient",
+    "RestClient",
+    "UnsafeDownloadError",
     "APIConnectionError",
     "APIError",
     "APIFuture",

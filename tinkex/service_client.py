@@ -16,9 +16,11 @@ from typing import Any, Literal
 
 from tinkex.api import service as api
 from tinkex.config import Config
+from tinkex.creation import State
 from tinkex.errors import InputError
 from tinkex.executor import DaemonExecutor
 from tinkex.futures import APIFuture, finished
+from tinkex.rest_client import RestClient
 from tinkex.sampling_client import SamplingClient
 from tinkex.session import Session
 from tinkex.session_manager import SessionManager
@@ -111,7 +113,7 @@ class ServiceClient:
         """The id of the session on the server."""
         return self._session.id
 
-    def clients(self) -> list[TrainingClient | SamplingClient]:
+    def clients(self) -> list[TrainingClient | SamplingClient | RestClient]:
         """The living clients that this one made."""
         return self._supervisor.children()
 
@@ -234,6 +236,14 @@ class ServiceClient:
             partial(SamplingClient._create, self._session, model_path, base_model, retry_config)
         )
 
+    def create_rest_client(self) -> RestClient:
+        """A client of runs, checkpoints and sessions that shares this one's connections and threads."""
+        return self.create_rest_client_async().result()
+
+    def create_rest_client_async(self) -> APIFuture[RestClient]:
+        """The same as a future."""
+        return self._start(partial(RestClient._of, self._session))
+
     def close(self, status: Status = "success", detail: str | None = None) -> APIFuture[None]:
         """End the session on the server with ``status``, stop its heartbeat, close all its clients.
 
@@ -267,18 +277,8 @@ class ServiceClient:
         optimizer: OptimizerConfig | None,
     ) -> APIFuture[TrainingClient]:
         tinker_path("path", path)
-        return self._start(
-            partial(
-                TrainingClient._create_from_state,
-                self._session,
-                path,
-                with_optimizer,
-                base_model,
-                user_metadata,
-                weights_access_token,
-                optimizer,
-            )
-        )
+        state = State(path, with_optimizer, base_model, user_metadata, weights_access_token, optimizer)
+        return self._start(partial(TrainingClient._create_from_state, self._session, state))
 
 
 _unclosed: weakref.WeakValueDictionary[int, ServiceClient] = weakref.WeakValueDictionary()

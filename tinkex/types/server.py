@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tinkex.errors import InputError
 from tinkex.types.message import Message
 
 
@@ -102,22 +101,3 @@ class WeightsInfoResponse(Message):
     train_mlp: bool | None = None
     train_attn: bool | None = None
     train_unembed: bool | None = None
-
-
-@dataclass(frozen=True)
-class ParsedCheckpointTinkerPath:
-    """The parts of ``tinker://{training_run_id}/{kind}/{name}``; servers differ in the middle one."""
-
-    tinker_path: str
-    training_run_id: str
-    checkpoint_type: str
-    checkpoint_id: str
-
-    @classmethod
-    def from_tinker_path(cls, tinker_path: str) -> ParsedCheckpointTinkerPath:
-        """Raises ``InputError`` if the path does not have these three parts."""
-        run, *rest = tinker_path.removeprefix("tinker://").split("/")
-        if not tinker_path.startswith("tinker://") or len(rest) != 2 or not all([run, *rest]):
-            raise InputError(f"a checkpoint path looks like tinker://run/weights/name, not {tinker_path!r}")
-        kind = {"weights": "training", "sampler_weights": "sampler", "external_weights": "external"}
-        return cls(tinker_path, run, kind.get(rest[0], rest[0]), "/".join(rest))

@@ -1,0 +1,150 @@
+"""Administration: training runs, checkpoints, sessions."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote, urljoin
+
+from tinkex.api.call import post, read, send
+from tinkex.errors import APIResponseValidationError, InputError, RequestFailedError
+from tinkex.http.transport import Response, Transport
+from tinkex.types.rest import (
+    CheckpointsListResponse,
+    CopyWeightsResponse,
+    ExternalWeightsUrlsResponse,
+    GetSessionResponse,
+    ListSessionsResponse,
+    TrainingRun,
+    TrainingRunsResponse,
+)
+from tinkex.types.session_search import SessionSearchRequest, SessionSearchResponse
+
+
+def list_training_runs(
+    transport: Transport, limit: int, offset: int, access_scope: str, project_id: str | None
+) -> TrainingRunsResponse:
+    """A page of training runs."""
+    query = {"limit": limit, "offset": offset, "access_scope": access_scope, "project_id": project_id}
+    return read(TrainingRunsResponse, _get(transport, "/training_runs", **query))
+
+
+def get_training_run(transport: Transport, run: str, access_scope: str) -> TrainingRun:
+    """One training run."""
+    return read(TrainingRun, _get(transport, f"/training_runs/{segment(run)}", access_scope=access_scope))
+
+
+def list_checkpoints(transport: Transport, run: str) -> CheckpointsListResponse:
+    """All checkpoints of a run."""
+    return read(CheckpointsListResponse, _get(transport, f"/training_runs/{segment(run)}/checkpoints"))
+
+
+def list_user_checkpoints(transport: Transport, limit: int, offset: int) -> CheckpointsListResponse:
+    """A page of the caller's checkpoints over all runs."""
+    return read(CheckpointsListResponse, _get(transport, "/checkpoints", limit=limit, offset=offset))
+
+
+def delete_checkpoint(transport: Transport, run: str, checkpoint_id: str) -> None:
+    """Delete a checkpoint for good."""
+    send(transport, "DELETE", checkpoint(run, checkpoint_id))
+
+
+def set_published(transport: Transport, run: str, checkpoint_id: str, published: bool) -> None:
+    """Let everybody read a checkpoint, or only its owner again."""
+    send(transport, "POST" if published else "DELETE", checkpoint(run, checkpoint_id) + "/publish")
+
+
+def set_ttl(transport: Transport, run: str, checkpoint_id: str, ttl_seconds: int | None) -> None:
+    """Let a checkpoint expire in so many seconds from now, or never."""
+    send(transport, "PUT", checkpoint(run, checkpoint_id) + "/ttl", {"ttl_seconds": ttl_seconds})
+
+
+def external_weights_urls(transport: Transport, run: str, checkpoint_id: str) -> ExternalWeightsUrlsResponse:
+    """Signed URLs of the files of a checkpoint."""
+    path = checkpoint(run, checkpoint_id) + "/external_weights_urls"
+    return read(ExternalWeightsUrlsResponse, _get(transport, path))
+
+
+def archive_url(transport: Transport, run: str, checkpoint_id: str) -> str:
+    """The signed URL of a checkpoint as one archive; raises ``InternalServerError`` 503 while it is made."""
+    path = checkpoint(run, checkpoint_id) + "/archive"
+    answer = transport.request("GET", path, final=(503,))
+    location = answer.headers.get("Location")
+    if not location or answer.status not in (301, 302, 303, 307, 308):
+        raise APIResponseValidationError(
+            f"the server answered {answer.status} instead of a redirect to the archive",
+            method="GET",
+            url=path,
+        )
+    return urljoin(f"{transport.base_url}/api/v1{path}", location)
+
+
+def copy_weights(
+    transport: Transport, source: str, project: str, ttl_seconds: int | None, access_token: str | None
+) -> str:
+    """Copy a checkpoint into a project; the path of the copy."""
+    payload: dict[str, Any] = {"source_path": source, "destination_project_id": project}
+    if ttl_seconds is not None:
+        payload["ttl_seconds"] = ttl_seconds
+    headers = {} if access_token is None else {"X-Tinker-Weights-Access-Token": access_token}
+    return read(CopyWeightsResponse, post(transport, "/copy_weights", payload, headers=headers)).tinker_path
+
+
+def list_sessions(transport: Transport, limit: int, offset: int, access_scope: str) -> ListSessionsResponse:
+    """A page of session ids."""
+    query = {"limit": limit, "offset": offset, "access_scope": access_scope}
+    return read(ListSessionsResponse, _get(transport, "/sessions", **query))
+
+
+def get_session(transport: Transport, session_id: str, access_scope: str) -> GetSessionResponse:
+    """One session."""
+    answer = _get(transport, f"/sessions/{segment(session_id)}", access_scope=access_scope)
+    return read(GetSessionResponse, answer)
+
+
+def search_sessions(transport: Transport, request: SessionSearchRequest) -> SessionSearchResponse:
+    """A page of the sessions that match."""
+    return read(SessionSearchResponse, post(transport, "/sessions/search", request.to_wire()))
+
+
+def assign_session_project(transport: Transport, session_id: str, project_id: str) -> None:
+    """Move a session into a project."""
+    send(transport, "PUT", f"/sessions/{segment(session_id)}/project", {"project_id": project_id})
+
+
+def trace_export_url(transport: Transport, session_id: str) -> str | None:
+    """The signed URL of a session's trace, None while it is being made.
+
+    Raises ``RequestFailedError`` if it could not be made.
+    """
+    answer = _get(transport, f"/sessions/{segment(session_id)}/trace_export")
+    fields = answer if isinstance(answer, dict) else {}
+    status, url = fields.get("status"), fields.get("url")
+    if status == "failed":
+        raise RequestFailedError(
+            f"the trace of session {session_id} could not be made: {fields.get('error')}",
+            session_id,
+            "server",
+        )
+    if status == "ready" and isinstance(url, str):
+        return url
+    if status != "pending":
+        raise APIResponseValidationError("the server's answer is no state of a trace export", body=answer)
+    return None
+
+
+def segment(text: str) -> str:
+    """``text`` as one segment of a URL path; raises ``InputError`` for what cannot be one."""
+    if not isinstance(text, str) or text in ("", ".", ".."):
+        raise InputError(f"not an id: {text!r}")
+    return quote(text, safe=":@")
+
+
+def checkpoint(run: str, checkpoint_id: str) -> str:
+    """The path of a checkpoint, whose id is ``kind/name`` (some servers: ``name``)."""
+    parts = str(checkpoint_id).split("/")
+    return f"/training_runs/{segment(run)}/checkpoints/" + "/".join(segment(part) for part in parts)
+
+
+def _get(transport: Transport, path: str, **query: object) -> Any:
+    answer: Response = transport.request("GET", path, query=query)
+    return answer.json()

@@ -1,0 +1,1 @@
+"""Checkpoints on disk: signed URLs fetched with resumption, archives unpacked with suspicion."""

@@ -1,0 +1,124 @@
+"""Unpacking an archive that need not be well meant."""
+
+from __future__ import annotations
+
+import gzip
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from tinkex.download.paths import UnsafeDownloadError, inside
+
+MAX_FILES = 10_000
+_CHUNK = 1 << 20
+_OVERHEAD = 64 << 20
+"""Room for headers and padding beside the content."""
+_GZIP = b"\x1f\x8b"
+_BROKEN = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError, RecursionError)
+
+
+def unpack(archive: Path, directory: Path, max_bytes: int, check: Callable[[], None] = lambda: None) -> None:
+    """Unpack a tar or tar.gz into ``directory``, an empty folder. Takes constant memory.
+
+    Only plain files and folders are taken; owners and modes are not. Raises ``UnsafeDownloadError`` for
+    an absolute path, ``..``, a link, a device, a name that comes twice, more than ``max_bytes`` of content
+    (bytes, unpacked) or 10,000 entries, and for what is no archive. ``check`` may raise to stop it.
+    """
+    left, entries = max_bytes, 0
+    with archive.open("rb") as raw, _reader(raw, max_bytes + _OVERHEAD) as tar:
+        for entry in _entries(tar):
+            entries += 1
+            if entries > MAX_FILES:
+                raise UnsafeDownloadError(f"the archive has more than {MAX_FILES} entries")
+            if not (entry.isreg() or entry.isdir()):
+                raise UnsafeDownloadError(f"the archive holds {entry.name!r}, which is no plain file")
+            if entry.isdir() and entry.name in ("", ".", "./"):
+                continue
+            target = inside(directory, entry.name.rstrip("/") if entry.isdir() else entry.name)
+            if entry.size > left:
+                raise UnsafeDownloadError(f"the archive holds more than {max_bytes} bytes")
+            try:
+                if entry.isdir():
+                    target.mkdir(parents=True, exist_ok=True)
+                    continue
+                target.parent.mkdir(parents=True, exist_ok=True)
+                file = target.open("xb")
+            except (FileExistsError, NotADirectoryError):
+                raise UnsafeDownloadError(f"the archive holds {entry.name!r} twice") from None
+            with file:
+                for chunk in _content(tar, entry):
+                    check()
+                    file.write(chunk)
+            left -= entry.size
+
+
+class _Bounded:
+    """A stream that refuses to be read further than an archive of the allowed size reaches.
+
+    ``tarfile`` reads some headers at once, whatever size they claim, and skips what it is told to skip.
+    """
+
+    def __init__(self, stream: IO[bytes], limit: int) -> None:
+        self._stream = stream
+        self._limit = limit
+
+    def read(self, size: int) -> bytes:
+        if size > 2 * _CHUNK:
+            raise UnsafeDownloadError("the archive has a header that is far too large")
+        return self._stream.read(size)
+
+    def seek(self, position: int) -> int:
+        if position > self._limit:
+            raise UnsafeDownloadError("the archive is larger than allowed")
+        return self._stream.seek(position)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+
+@contextmanager
+def _reader(raw: IO[bytes], limit: int) -> Iterator[tarfile.TarFile]:
+    packed = raw.read(len(_GZIP)) == _GZIP
+    raw.seek(0)
+    stream: Any = gzip.GzipFile(fileobj=raw) if packed else raw
+    bounded: Any = _Bounded(stream, limit)
+    with _explained():
+        tar = tarfile.open(fileobj=bounded, mode="r:")
+    with tar:
+        yield tar
+
+
+def _entries(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    while True:
+        with _explained():
+            entry = tar.next()
+        if entry is None:
+            return
+        yield entry
+        vars(tar)["members"].clear()  # it would remember every entry
+
+
+def _content(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> Iterator[bytes]:
+    """The bytes of a file, exactly as many as its header says."""
+    left = entry.size
+    with _explained():
+        file = tar.extractfile(entry)
+    while left:
+        with _explained():
+            chunk = file.read(min(_CHUNK, left)) if file is not None else b""
+        if not chunk:
+            raise UnsafeDownloadError(f"the archive breaks off in {entry.name!r}")
+        left -= len(chunk)
+        yield chunk
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Errors in reading an archive, as one; those in writing files are none of it."""
+    try:
+        yield
+    except _BROKEN as error:
+        raise UnsafeDownloadError(f"the archive cannot be read: {error}") from None

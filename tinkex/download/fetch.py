@@ -1,0 +1,258 @@
+"""One file from a signed URL: resumed after a break, checked, and never with a credential of ours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import requests
+import urllib3.exceptions
+from requests.adapters import HTTPAdapter
+
+from tinkex.config import Config
+from tinkex.download.digests import Digest, digest_of
+from tinkex.errors import APIConnectionError, APIResponseValidationError, APIStatusError, status_error
+from tinkex.http.connections import CuttableAdapter
+from tinkex.http.retry import backoff, is_retryable, retry_after
+
+CHUNK = 128 << 10
+"""Bytes read at once; what a broken connection can lose of what it had brought."""
+_ERROR_BYTES = 64 << 10
+_LINK_EXPIRED = frozenset({400, 401, 403, 410})
+"""What stores answer to a signed URL that no longer works."""
+_RENEWALS = 2
+_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+
+
+class Link(Protocol):
+    """Where a file can be had: a URL that works for a while, and a way to a fresh one."""
+
+    def url(self) -> str: ...
+
+    def renew(self, refused: str) -> None: ...
+
+
+class Watch(Protocol):
+    """Who follows a download, and may end it by raising."""
+
+    def check(self) -> None:
+        """Raise if the download is not wanted any more."""
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, or raise as ``check`` does."""
+
+    def size(self, total: int) -> None:
+        """The file has ``total`` bytes."""
+
+    def moved(self, count: int) -> None:
+        """So many bytes more are there; negative where a file starts over."""
+
+
+class _Broken(Exception):
+    """The connection failed, or the answer ended early; ``wait`` is what the server asks for, in seconds."""
+
+    def __init__(self, reason: str, wait: float | None = None) -> None:
+        super().__init__(reason)
+        self.wait = wait
+
+
+class _PlainSession(requests.Session):
+    """Sends nothing but the request: no credential of a ``.netrc`` or URL, also after a redirect, no cookies.
+
+    Proxies and certificate bundles of the environment hold as usual.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.auth = lambda request: request
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        prepared_request.headers.pop("Authorization", None)
+
+
+class _Adapter(CuttableAdapter):
+    """Can be cut like the one of the server's transport, and serves any number of hosts."""
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        return HTTPAdapter.get_connection_with_tls_context(self, *args, **kwargs)
+
+    def build_response(self, req: Any, resp: Any) -> requests.Response:
+        return HTTPAdapter.build_response(self, req, resp)
+
+
+class Fetcher:
+    """Fetches files over connections of its own. Safe to use from many threads."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._session = _PlainSession()
+        adapter = _Adapter()
+        self._session.mount("http://", adapter)
+        self._session.mount("https://", adapter)
+
+    def close(self) -> None:
+        """End every download with a connection error and let go of the connections."""
+        self._session.close()
+
+    def fetch(self, link: Link, target: Path, watch: Watch) -> None:
+        """Write what is at ``link`` to ``target``.
+
+        Goes on after a break where it stopped, if the server can do that, for as long as it gets further
+        within ``Config.max_tries`` tries. Raises ``APIStatusError``, ``APIConnectionError``,
+        ``APIResponseValidationError`` if size or digest do not match, ``OSError`` if the disk is full, and
+        what ``watch`` raises.
+        """
+        with target.open("wb") as file:
+            state = _State(file, watch)
+            tries, renewals, furthest = 0, 0, 0
+            while True:
+                watch.check()
+                url = link.url()
+                try:
+                    self._go_on(url, state)
+                    state.check_digest()
+                    return
+                except _Broken as broken:
+                    if state.offset > furthest:
+                        tries, renewals, furthest = 0, 0, state.offset
+                    tries += 1
+                    if tries >= self._config.max_tries:
+                        raise APIConnectionError(
+                            f"a download broke off at byte {state.offset}: {broken}",
+                            method="GET",
+                            url=_shown(url),
+                        ) from None
+                    wait = broken.wait
+                except APIStatusError as refusal:
+                    renewals += 1
+                    if refusal.status_code not in _LINK_EXPIRED or renewals > _RENEWALS:
+                        raise
+                    link.renew(url)
+                    continue
+                if wait is None:
+                    wait = backoff(tries, self._config.retry_delay, self._config.retry_delay_max)
+                watch.wait(wait)
+
+    def _go_on(self, url: str, state: _State) -> None:
+        headers = {"Accept-Encoding": "identity"}
+        if state.offset:
+            headers["Range"] = f"bytes={state.offset}-"
+            if state.version:
+                headers["If-Range"] = state.version
+        with self._open(url, headers) as response:
+            status = response.status_code
+            if status == 416:
+                state.start_over()
+                raise _Broken("the server has less of the file than before")
+            if status >= 400:
+                content = response.raw.read(_ERROR_BYTES) or b""
+                error = status_error(status, content, response.headers, method="GET", url=_shown(url))
+                if is_retryable(status, response.headers):
+                    raise _Broken(str(error), retry_after(response.headers))
+                raise error
+            state.begin(response)
+            for chunk in _chunks(response):
+                state.write(chunk)
+        if state.total is not None and state.offset < state.total:
+            raise _Broken("the answer ended early")
+        if state.total is not None and state.offset > state.total:
+            raise APIResponseValidationError("a download is larger than announced")
+
+    def _open(self, url: str, headers: dict[str, str]) -> requests.Response:
+        config = self._config
+        try:
+            return self._session.get(
+                url,
+                headers=headers,
+                stream=True,
+                timeout=(config.connect_timeout, config.read_timeout),
+                proxies=dict(config.proxies) if config.proxies is not None else None,
+            )
+        except (requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL, requests.TooManyRedirects):
+            raise APIConnectionError("a download link leads nowhere", method="GET", url=_shown(url)) from None
+        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            # Its text has the signature of the URL in it.
+            raise _Broken(type(error).__name__) from None
+
+
+class _State:
+    """How far one file has come, over all tries."""
+
+    def __init__(self, file: IO[bytes], watch: Watch) -> None:
+        self._file = file
+        self._watch = watch
+        self._digest: Digest | None = None
+        self.offset = 0
+        self.total: int | None = None
+        self.version: str | None = None
+
+    def begin(self, response: requests.Response) -> None:
+        """Make ready for the body of an answer, whole or a part."""
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            raise APIResponseValidationError("a download came in an encoding that was not asked for")
+        if response.status_code == 206:
+            found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
+            total = int(found[3]) if found is not None and found[3] != "*" else self.total
+            if found is None or int(found[1]) != self.offset or self.total not in (None, total):
+                self.start_over()
+                raise _Broken("the server sent another part of the file than was asked for")
+            if total is not None:
+                self._set_total(total)
+            return
+        self.start_over()
+        self.version = _version(response)
+        self._digest = digest_of(response.headers)
+        length = response.headers.get("Content-Length", "")
+        if length.isdigit():
+            self._set_total(int(length))
+
+    def write(self, chunk: bytes) -> None:
+        self._watch.check()
+        self._file.write(chunk)
+        if self._digest is not None:
+            self._digest.update(chunk)
+        self.offset += len(chunk)
+        self._watch.moved(len(chunk))
+
+    def start_over(self) -> None:
+        """Forget what came so far: the server cannot go on from there."""
+        self._watch.moved(-self.offset)
+        self._file.seek(0)
+        self._file.truncate()
+        self.offset, self.total, self._digest, self.version = 0, None, None, None
+
+    def check_digest(self) -> None:
+        if self._digest is not None and not self._digest.matches():
+            raise APIResponseValidationError(f"a download does not match its {self._digest.name} digest")
+
+    def _set_total(self, total: int) -> None:
+        if self.total is None:
+            self._watch.size(total)
+        self.total = total
+
+
+def _chunks(response: requests.Response) -> Iterator[bytes]:
+    raw: Any = response.raw
+    while True:
+        try:
+            chunk: bytes = raw.read(CHUNK, decode_content=False)
+        except (urllib3.exceptions.HTTPError, requests.exceptions.RequestException, OSError) as error:
+            raise _Broken(type(error).__name__) from None
+        if not chunk:
+            return
+        yield chunk
+
+
+def _version(response: requests.Response) -> str | None:
+    """What tells this version of the file from a later one; a weak ETag does not."""
+    etag = response.headers.get("ETag", "")
+    return etag if etag.startswith('"') else response.headers.get("Last-Modified")
+
+
+def _shown(url: str) -> str:
+    """The URL without its signature."""
+    return url.split("?")[0]

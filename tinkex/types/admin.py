@@ -1,0 +1,105 @@
+"""Billing, storage and the audit log: what an organization's administrators may ask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from tinkex.types.message import Message
+from tinkex.types.times import moment
+
+AuditEventType = Literal["all", "checkpoints", "projects", "teams", "organizations"]
+
+
+@dataclass(frozen=True)
+class BillingEventInfo(Message):
+    """What was used, by ``type``, and how much of it.
+
+    ``training``, ``sampling_prefill`` and ``sampling_sample`` count tokens; ``checkpoint`` has a ``count``;
+    ``storage`` has ``gigabyte_hours``. ``cached`` tells cached prompt tokens, ``free`` free storage.
+    """
+
+    type: str
+    token_count: int | None = None
+    cached: bool | None = None
+    count: int | None = None
+    gigabyte_hours: float | None = None
+    free: bool = False
+
+
+@dataclass(frozen=True)
+class BillingUsageEvent(Message):
+    """The usage of one kind within one hour (UTC, its end excluded). Costs are estimates in US dollars."""
+
+    event_info: BillingEventInfo
+    bucket_start: datetime = moment()
+    bucket_end: datetime = moment()
+    base_model: str | None = None
+    user_id: str | None = None
+    user_name: str | None = None
+    session_id: str | None = None
+    project_id: str | None = None
+    estimated_cost_usd: float | None = None
+    effective_rate_usd_per_million_tokens: float | None = None
+    effective_rate_usd_per_gigabyte_month: float | None = None
+
+
+@dataclass(frozen=True)
+class BillingUsageSession(Message):
+    """What is known of a session that usage belongs to."""
+
+    user_metadata: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class BillingUsageResponse(Message):
+    """Hourly usage, and the sessions that occur in it by id.
+
+    Before ``cost_data_through`` estimates follow invoices, after it the published rates.
+    """
+
+    data: list[BillingUsageEvent]
+    sessions: dict[str, BillingUsageSession] = field(default_factory=dict)
+    cost_data_through: datetime | None = moment(default=None)
+
+
+@dataclass(frozen=True)
+class CurrentCheckpointStorageUsageItem(Message):
+    """What the checkpoints of one owner in one project take up now."""
+
+    checkpoint_count: int
+    size_bytes: int
+    size_gigabytes: float
+    project_id: str | None = None
+    org_user_urn: str | None = None
+    user_email: str | None = None
+    user_name: str | None = None
+    estimated_monthly_cost_usd: float | None = None
+
+
+@dataclass(frozen=True)
+class CurrentCheckpointStorageUsageResponse(Message):
+    """Checkpoint storage by project and owner; an hour or two behind."""
+
+    data: list[CurrentCheckpointStorageUsageItem]
+    effective_rate_usd_per_gigabyte_month: float | None = None
+
+
+@dataclass(frozen=True)
+class AuditLogEntry(Message):
+    """An event, such as ``checkpoint_read``; ``event_details`` says who did it and to what."""
+
+    event: str
+    timestamp: datetime = moment()
+    event_details: dict[str, Any] = field(default_factory=dict)
+    model_id: str | None = None
+    tinker_path: str | None = None
+    purpose: str | None = None
+
+
+@dataclass(frozen=True)
+class AuditLogResponse(Message):
+    """One day of the audit log, by time."""
+
+    entries: list[AuditLogEntry]

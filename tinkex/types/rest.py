@@ -1,0 +1,149 @@
+"""Training runs, checkpoints and sessions, as the administration calls list them. Sizes are in bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from tinkex.errors import InputError
+from tinkex.types.message import Message
+from tinkex.types.times import moment
+
+CheckpointType = Literal["training", "sampler", "external"]
+AccessScope = Literal["owned", "accessible"]
+
+_TYPE_OF_KIND = {"weights": "training", "sampler_weights": "sampler", "external_weights": "external"}
+
+
+@dataclass(frozen=True)
+class Cursor(Message):
+    """Where a page lies in the whole list."""
+
+    offset: int
+    limit: int
+    total_count: int
+
+
+@dataclass(frozen=True)
+class Checkpoint(Message):
+    """A saved checkpoint; ``expires_at`` is None for one that is kept until deleted."""
+
+    checkpoint_id: str
+    checkpoint_type: CheckpointType
+    tinker_path: str
+    time: datetime = moment()
+    size_bytes: int | None = None
+    public: bool = False
+    user_metadata: dict[str, str] | None = None
+    expires_at: datetime | None = moment(default=None)
+
+
+@dataclass(frozen=True)
+class CheckpointsListResponse(Message):
+    """Checkpoints; ``cursor`` is None where the list came whole."""
+
+    checkpoints: list[Checkpoint]
+    cursor: Cursor | None = None
+
+
+@dataclass(frozen=True)
+class TrainingRun(Message):
+    """A model that was or is in training, and its newest checkpoints."""
+
+    training_run_id: str
+    base_model: str
+    model_owner: str
+    is_lora: bool
+    last_request_time: datetime = moment()
+    corrupted: bool = False
+    lora_rank: int | None = None
+    last_checkpoint: Checkpoint | None = None
+    last_sampler_checkpoint: Checkpoint | None = None
+    user_metadata: dict[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class TrainingRunsResponse(Message):
+    """A page of training runs."""
+
+    training_runs: list[TrainingRun]
+    cursor: Cursor
+
+
+@dataclass(frozen=True)
+class ExternalWeightsUrlsResponse(Message):
+    """A signed URL for each file of a checkpoint, by its path in it; they work until ``expires``."""
+
+    urls: dict[str, str]
+    expires: datetime = moment()
+
+    def __repr__(self) -> str:
+        # Whoever has a signed URL has the weights, so they stay out of logs.
+        return f"ExternalWeightsUrlsResponse(files={sorted(self.urls)}, expires={self.expires.isoformat()!r})"
+
+
+@dataclass(frozen=True)
+class CopyWeightsResponse(Message):
+    """Where a copy of a checkpoint is."""
+
+    tinker_path: str
+
+
+@dataclass(frozen=True)
+class GetSessionResponse(Message):
+    """A session: the models it trained and the samplers it opened."""
+
+    training_run_ids: list[str]
+    sampler_ids: list[str]
+    user_metadata: dict[str, Any] | None = None
+    display_name: str | None = None
+
+
+@dataclass(frozen=True)
+class ListSessionsResponse(Message):
+    """A page of session ids."""
+
+    sessions: list[str]
+
+
+@dataclass(frozen=True)
+class WhoamiResponse:
+    """Who the credential belongs to; ``email`` is None unless that is a person."""
+
+    user_urn: str
+    org_urn: str
+    email: str | None = None
+
+
+@dataclass(frozen=True)
+class ParsedCheckpointTinkerPath:
+    """The parts of ``tinker://{training_run_id}/{kind}/{name}``; ``checkpoint_id`` is ``kind/name``.
+
+    ``checkpoint_type`` follows from the kind; it is the kind itself where a server has one of its own.
+    """
+
+    tinker_path: str
+    training_run_id: str
+    checkpoint_type: str
+    checkpoint_id: str
+
+    @classmethod
+    def from_tinker_path(cls, tinker_path: str) -> ParsedCheckpointTinkerPath:
+        """Raises ``InputError`` if the path does not have these three parts."""
+        parts = str(tinker_path).removeprefix("tinker://").split("/")
+        whole = len(parts) == 3 and not {"", ".", ".."} & set(parts)
+        if not str(tinker_path).startswith("tinker://") or not whole:
+            raise InputError(f"a checkpoint path looks like tinker://run/weights/name, not {tinker_path!r}")
+        run, kind, name = parts
+        return cls(tinker_path, run, _TYPE_OF_KIND.get(kind, kind), f"{kind}/{name}")
+
+    @property
+    def kind(self) -> str:
+        """``weights``, ``sampler_weights`` or ``external_weights``."""
+        return self.checkpoint_id.split("/")[0]
+
+    @property
+    def name(self) -> str:
+        """What the checkpoint was saved as."""
+        return self.checkpoint_id.split("/")[1]

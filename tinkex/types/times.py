@@ -1,0 +1,40 @@
+"""Points in time, as servers write them in JSON: ISO 8601, with or without a zone."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import field
+from datetime import datetime, timezone
+from typing import Any
+
+from dataclasses_json import config
+
+_ISO = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d(?::\d\d)?)(?:\.(\d+))?(Z|z|[+-]\d\d:?\d\d)?")
+
+
+def parse(value: Any) -> datetime:
+    """``value`` (ISO text, or seconds since 1970) as an aware datetime; without a zone it counts as UTC.
+
+    Raises ``ValueError`` for anything else.
+    """
+    if isinstance(value, datetime):
+        return value
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return datetime.fromtimestamp(value, timezone.utc)
+    found = _ISO.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError(f"not a point in time: {value!r}")
+    day, clock, fraction, zone = found.groups()
+    # Before Python 3.11 fromisoformat takes no Z, no +0000, and only three or six digits of a second.
+    zone = "+00:00" if zone in (None, "Z", "z") else zone if ":" in zone else f"{zone[:3]}:{zone[3:]}"
+    seconds = "" if clock.count(":") == 2 else ":00"
+    return datetime.fromisoformat(f"{day}T{clock}{seconds}.{(fraction or '0')[:6]:0<6}{zone}")
+
+
+def _write(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def moment(**options: Any) -> Any:
+    """A dataclass field of a message that holds a datetime; ``options`` as of ``dataclasses.field``."""
+    return field(metadata=config(decoder=parse, encoder=_write), **options)
