@@ -7,20 +7,20 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tinkex import chunking, custom_loss, negotiation, tokenizers
+from tinkex import creation, custom_loss, tokenizers
 from tinkex.api import models as models_api
 from tinkex.api import training as api
 from tinkex.api.call import read
 from tinkex.api.futures import Promise
 from tinkex.errors import (
     APIResponseValidationError,
-    APIStatusError,
     ClientClosedError,
     InputError,
 )
 from tinkex.futures import APIFuture
 from tinkex.http.transport import Response
-from tinkex.lane import Lane, SendPart, Sent
+from tinkex.lane import Lane
+from tinkex.passes import Passes
 from tinkex.polling import wait_for_result
 from tinkex.queue_state import QueueStateObserver
 from tinkex.sampling_client import SamplingClient
@@ -52,9 +52,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
 
-# A server that cannot make a model from a checkpoint in one call answers one of these to the attempt.
-_NO_CREATE_BY_LOAD = frozenset({400, 404, 405, 422})
-
 
 class TrainingClient(Created, QueueStateObserver):
     """Trains one model. Made by ``ServiceClient``; safe to use from many threads.
@@ -71,6 +68,7 @@ class TrainingClient(Created, QueueStateObserver):
         self.model_id = model_id
         self._base_model = base_model
         self._lane = Lane(session, model_id)
+        self._passes = Passes(self._lane, self.on_queue_state_change)
 
     def __repr__(self) -> str:
         return f"TrainingClient({self.model_id!r})"
@@ -85,65 +83,16 @@ class TrainingClient(Created, QueueStateObserver):
         optimizer: OptimizerConfig | None,
     ) -> TrainingClient:
         session.check()
-        promise = models_api.create_model(
-            session.transport,
-            session.id,
-            session.next_model_number(),
-            base_model,
-            lora_config,
-            user_metadata,
-            optimizer,
-        )
-        return cls(session, _wait_for_model(session, promise, "CreateModel"), base_model)
+        model_id = creation.create(session, base_model, lora_config, user_metadata, optimizer)
+        return cls(session, model_id, base_model)
 
     @classmethod
-    def _create_from_state(
-        cls,
-        session: Session,
-        path: str,
-        with_optimizer: bool,
-        base_model: str | None,
-        user_metadata: Mapping[str, str] | None,
-        weights_access_token: str | None,
-        optimizer: OptimizerConfig | None,
-    ) -> TrainingClient:
-        """By one call where the server can, else by making the model of the checkpoint and loading into it."""
+    def _create_from_state(cls, session: Session, state: creation.State) -> TrainingClient:
         session.check()
-        number = session.next_model_number()
-        try:
-            promise = models_api.create_model_from_weights(
-                session.transport,
-                session.id,
-                number,
-                path,
-                with_optimizer,
-                base_model,
-                user_metadata,
-                optimizer,
-                weights_access_token,
-            )
-        except APIStatusError as refusal:
-            if refusal.status_code not in _NO_CREATE_BY_LOAD:
-                raise
-        else:
-            return cls(session, _wait_for_model(session, promise, "LoadWeights"), base_model)
-        info = models_api.weights_info(session.transport, path)
-        flags = {
-            name: value
-            for name in ("train_mlp", "train_attn", "train_unembed")
-            if (value := getattr(info, name)) is not None
-        }
-        promise = models_api.create_model(
-            session.transport,
-            session.id,
-            number,
-            base_model or info.base_model,
-            LoraConfig(rank=info.lora_rank or LoraConfig.rank, **flags),
-            user_metadata,
-            optimizer,
-        )
-        client = cls(session, _wait_for_model(session, promise, "CreateModel"), info.base_model)
-        client._load(path, with_optimizer).result()
+        made = creation.create_from_state(session, state)
+        client = cls(session, made.model_id, made.base_model)
+        if not made.loaded:
+            client._load(state.path, state.with_optimizer).result()
         return client
 
     def forward(
@@ -198,11 +147,11 @@ class TrainingClient(Created, QueueStateObserver):
         Takes a forward and a backward pass; later calls of this client wait for both.
         """
         forward = custom_loss.forward_data(_checked(data))
-        future = self._future()
+        future: APIFuture[ForwardBackwardOutput] = APIFuture()
 
         def job() -> None:
             if not future.cancelled():
-                future.fulfil(lambda: self._run_custom(data, forward, loss_fn))
+                future.fulfil(lambda: self._passes.run_custom(data, forward, loss_fn))
 
         return self._queue(job, future)
 
@@ -418,59 +367,19 @@ class TrainingClient(Created, QueueStateObserver):
         self._lane.close(ClientClosedError(f"the training client of model {self.model_id} was closed"))
 
     def _pass(self, batch: api.Batch) -> APIFuture[ForwardBackwardOutput]:
-        future = self._future()
+        future: APIFuture[ForwardBackwardOutput] = APIFuture()
 
         def job() -> None:
             if future.cancelled():
                 return
             try:
-                sent = self._send_batch(batch)
+                sent = self._passes.send(batch)
             except BaseException as error:
                 future.fail(error)
                 return
-            collect = partial(self._collect, sent, batch.forward_only)
-            self._session.executor.run(lambda: future.fulfil(collect))
+            self._session.executor.run(lambda: future.fulfil(lambda: self._passes.collect(sent)))
 
         return self._queue(job, future)
-
-    def _send_batch(self, batch: api.Batch) -> list[Sent]:
-        flags = self._session.flags
-        chunks = chunking.split(batch.data, flags.fwdbwd_max_chunk_len, flags.fwdbwd_max_chunk_bytes_count)
-
-        def part(chunk: Sequence[Datum]) -> SendPart:
-            work = api.Batch(chunk, batch.loss_fn, batch.loss_fn_config, batch.forward_only)
-            return lambda seq_id: negotiation.submit(
-                self._session.transport, self.model_id, seq_id, work, flags.proto_compress_fwdbwd
-            )
-
-        return self._lane.send([part(chunk) for chunk in chunks], parallel=flags.parallel_fwdbwd_chunks)
-
-    def _collect(self, sent: Sequence[Sent], forward_only: bool) -> ForwardBackwardOutput:
-        kind = "Forward" if forward_only else "ForwardBackward"
-        outputs: list[ForwardBackwardOutput] = []
-        errors: list[Exception] = []
-        for one in sent:
-            try:
-                outputs.append(
-                    self._lane.wait(one, kind, api.read_forward_backward, observer=self.on_queue_state_change)
-                )
-            except Exception as error:
-                errors.append(error)
-        if errors and outputs and not forward_only:
-            raise self._lane.poison(errors[0], "part of a batch failed and the gradients of the rest stand")
-        if errors:
-            raise errors[0]
-        return chunking.join(outputs)
-
-    def _run_custom(
-        self, data: Sequence[Datum], forward: Sequence[Datum], loss_fn: custom_loss.CustomLossFn
-    ) -> ForwardBackwardOutput:
-        first = self._collect(self._send_batch(api.Batch(forward, "cross_entropy", None, True)), True)
-        backward, metrics = custom_loss.backward_data(data, first, loss_fn)
-        second = self._collect(self._send_batch(api.Batch(backward, "cross_entropy", None, False)), False)
-        return ForwardBackwardOutput(
-            second.loss_fn_output_type, second.loss_fn_outputs, {**second.metrics, **metrics}
-        )
 
     def _submit(self, path: str, fields: Mapping[str, Any], kind: str, result: type[M]) -> APIFuture[M]:
         return self._submit_raw(path, fields, kind, partial(_read, result))
@@ -506,25 +415,9 @@ class TrainingClient(Created, QueueStateObserver):
         self._lane.queue(job)
         return future
 
-    def _future(self) -> APIFuture[ForwardBackwardOutput]:
-        return APIFuture()
-
     def _remember_checkpoint(self, saved: Any) -> None:
         if not saved.cancelled() and saved.exception() is None:
             self._lane.checkpoint = saved.result().path
-
-
-def _wait_for_model(session: Session, promise: Promise, kind: str) -> str:
-    """The id of a model that is being made."""
-
-    def decode(response: Response) -> str:
-        answer = response.json()
-        model_id = answer.get("model_id") if isinstance(answer, dict) else None
-        if not (model_id or promise.model_id):
-            raise APIResponseValidationError("the server named no model_id", body=answer)
-        return str(model_id or promise.model_id)
-
-    return wait_for_result(session.transport, session.flags, promise.request_id, kind, decode)
 
 
 def _read_optim_step(response: Response) -> OptimStepResponse:

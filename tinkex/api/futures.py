@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any
 
 from tinkex.errors import (
     APIResponseValidationError,
@@ -53,7 +53,7 @@ class Busy:
     response: Response
 
 
-Answer = Union[Response, NotYet, TooLargeForNow, Gone, Busy]
+Answer = Response | NotYet | TooLargeForNow | Gone | Busy
 """What became of a promise; a ``Response`` is its result."""
 
 

@@ -6,7 +6,7 @@ import base64
 import binascii
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Union
+from typing import Literal
 
 from tinkex.errors import InputError
 from tinkex.types.checks import pack_tokens, whole
@@ -80,7 +80,7 @@ class ImageAssetPointerChunk:
         return _image_length(self.expected_tokens)
 
 
-ModelInputChunk = Union[EncodedTextChunk, ImageChunk, ImageAssetPointerChunk]
+ModelInputChunk = EncodedTextChunk | ImageChunk | ImageAssetPointerChunk
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,102 @@
+"""Making a model on the server, new or from a checkpoint, and waiting for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tinkex.api import models as api
+from tinkex.api.futures import Promise
+from tinkex.errors import APIResponseValidationError, APIStatusError
+from tinkex.http.transport import Response
+from tinkex.polling import wait_for_result
+from tinkex.session import Session
+from tinkex.types.training import LoraConfig, OptimizerConfig
+
+# A server that cannot make a model from a checkpoint in one call answers one of these to the attempt.
+_NO_CREATE_BY_LOAD = frozenset({400, 404, 405, 422})
+
+
+@dataclass(frozen=True)
+class State:
+    """A checkpoint, and what the model to be made from it shall have of its own."""
+
+    path: str
+    with_optimizer: bool
+    base_model: str | None
+    user_metadata: Mapping[str, str] | None
+    weights_access_token: str | None
+    optimizer: OptimizerConfig | None
+
+
+@dataclass(frozen=True)
+class Made:
+    """A new model; where it is not ``loaded``, the checkpoint is still to be loaded into it."""
+
+    model_id: str
+    base_model: str | None
+    loaded: bool
+
+
+def create(
+    session: Session,
+    base_model: str,
+    lora_config: LoraConfig,
+    user_metadata: Mapping[str, str] | None,
+    optimizer: OptimizerConfig | None,
+    number: int | None = None,
+) -> str:
+    """Make a LoRA model and wait until it is there; its id."""
+    promise = api.create_model(
+        session.transport,
+        session.id,
+        session.next_model_number() if number is None else number,
+        base_model,
+        lora_config,
+        user_metadata,
+        optimizer,
+    )
+    return _wait_for_model(session, promise, "CreateModel")
+
+
+def create_from_state(session: Session, state: State) -> Made:
+    """By one call where the server can, else by making the model that the checkpoint is of."""
+    number = session.next_model_number()
+    try:
+        promise = api.create_model_from_weights(
+            session.transport,
+            session.id,
+            number,
+            state.path,
+            state.with_optimizer,
+            state.base_model,
+            state.user_metadata,
+            state.optimizer,
+            state.weights_access_token,
+        )
+    except APIStatusError as refusal:
+        if refusal.status_code not in _NO_CREATE_BY_LOAD:
+            raise
+    else:
+        return Made(_wait_for_model(session, promise, "LoadWeights"), state.base_model, loaded=True)
+    info = api.weights_info(session.transport, state.path)
+    base_model = state.base_model or info.base_model
+    trained = {
+        name: flag
+        for name in ("train_mlp", "train_attn", "train_unembed")
+        if (flag := getattr(info, name)) is not None
+    }
+    lora = LoraConfig(rank=info.lora_rank or LoraConfig.rank, **trained)
+    model_id = create(session, base_model, lora, state.user_metadata, state.optimizer, number)
+    return Made(model_id, base_model, loaded=False)
+
+
+def _wait_for_model(session: Session, promise: Promise, kind: str) -> str:
+    def decode(response: Response) -> str:
+        answer = response.json()
+        model_id = answer.get("model_id") if isinstance(answer, dict) else None
+        if not (model_id or promise.model_id):
+            raise APIResponseValidationError("the server named no model_id", body=answer)
+        return str(model_id or promise.model_id)
+
+    return wait_for_result(session.transport, session.flags, promise.request_id, kind, decode)
