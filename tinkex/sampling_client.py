@@ -227,7 +227,7 @@ class SamplingClient(Created, QueueStateObserver):
         return tokenizers.load(self.get_base_model())
 
     def get_sampler_handle(self) -> str:
-        """Text that names this sampler, for another process: ``SamplingClient.from_sampler_handle``. No secret in it."""
+        """Text that names this sampler for ``from_sampler_handle`` in another process. No secret in it."""
         if self._session.config.is_local:
             raise InputError(
                 "a sampler of local:// cannot leave its process, which alone knows the server's key; run "
