@@ -112,7 +112,7 @@ class Session(AttachedSession):
             with self._lock:
                 inherited, self._inherited = self._inherited, False
             if inherited:
-                self.manager.resume(self.id)
+                self.manager.resume(self.id, self.transport)
         if self._ended is not None:
             raise self._ended
 
@@ -141,7 +141,7 @@ class Session(AttachedSession):
             was_open = self._ended is None
             self._ended = ClientClosedError(f"the client of session {self.id} was closed")
         end = time.monotonic() + seconds
-        self.manager.stop_session(self.id, timeout=seconds / 4)
+        self.manager.stop_session(self.id, seconds / 4, self.transport)
 
         def tell() -> None:
             with contextlib.suppress(TinkerError):  # the server drops it when its beats stop
@@ -190,7 +190,7 @@ def _let_go_aside(*args: Any) -> None:
 
 def _let_go(manager: SessionManager, session_id: str, transport: Transport, executors: _Executors) -> None:
     transport.close()
-    manager.stop_session(session_id)
+    manager.stop_session(session_id, transport=transport)
     for executor in _living(executors):
         executor.shutdown(wait=False)
 

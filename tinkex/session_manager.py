@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import collections
 import heapq
+import inspect
 import itertools
 import logging
+import math
 import threading
 import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from tinkex.api import service as api
 from tinkex.config import Config
@@ -112,14 +114,15 @@ class SessionManager:
         warn_after: float = WARN_AFTER,
         beat_timeout: float = BEAT_TIMEOUT,
     ) -> None:
-        if not heartbeat_interval > 0:
+        if not 0 < heartbeat_interval < math.inf:
             raise ConfigError(
                 f"heartbeat_interval must be a positive number of seconds, not {heartbeat_interval!r}"
             )
         self.heartbeat_interval = heartbeat_interval
         self.warn_after = warn_after
         self.beat_timeout = beat_timeout
-        self._entries: dict[str, _Entry] = {}
+        # In the order of starting. Not by id, for two servers, or one restarted, may give the same one.
+        self._entries: dict[_Entry, None] = {}
         self._closed = False
         self._executor = DaemonExecutor(WORKERS, "heartbeat")
         self._thread: threading.Thread | None = None
@@ -167,7 +170,7 @@ class SessionManager:
         ):
             if text:
                 logger.log(level, "%s", text)
-        owner = weakref.WeakMethod(on_end) if on_end is not None and hasattr(on_end, "__self__") else None
+        owner: Any = weakref.WeakMethod(on_end) if inspect.ismethod(on_end) else None
         now = time.monotonic()
         entry = _Entry(
             created.session_id,
@@ -182,29 +185,34 @@ class SessionManager:
                 self._check_open()  # again, for it may have been closed meanwhile
                 entry.server = self._servers.setdefault(transport.base_url, _Server())
                 self._watch(entry)
-                self._entries[created.session_id] = entry
+                self._entries[entry] = None
         except BaseException:
             if owned:
                 transport.close()
             raise
         return created.session_id
 
-    def stop_session(self, session_id: str, timeout: float | None = None) -> None:
+    def stop_session(
+        self, session_id: str, timeout: float | None = None, transport: Transport | None = None
+    ) -> None:
         """Beat no more for this session; returns when no beat of it is in flight. An unknown id is fine.
 
-        A beat takes at most ``beat_timeout`` seconds; ``timeout`` (seconds) bounds the wait further.
+        A beat takes at most ``beat_timeout`` seconds; ``timeout`` (seconds) bounds the wait further. An owner
+        names the ``transport`` that it gave, lest it stop a session of the same id on another server.
         """
         with self._changed:
-            entry = self._entries.pop(session_id, None)
-            if entry is None:
-                return
-            self._drop_waiting(entry)
+            entries = self._find(session_id, transport)
+            for entry in entries:
+                del self._entries[entry]
+                self._drop_waiting(entry)
             self._changed.notify_all()
             self._beaten.wait_for(
-                lambda: not entry.underway, self.beat_timeout if timeout is None else timeout
+                lambda: not any(entry.underway for entry in entries),
+                self.beat_timeout if timeout is None else timeout,
             )
-        if entry.owned:
-            entry.transport.close()
+        for entry in entries:
+            if entry.owned:
+                entry.transport.close()
 
     def sessions(self) -> list[SessionInfo]:
         """A snapshot of the live sessions."""
@@ -218,14 +226,13 @@ class SessionManager:
                     consecutive_failures=entry.failures,
                     last_error=None if entry.last_error is None else str(entry.last_error),
                 )
-                for entry in list(self._entries.values())
+                for entry in self._entries
             ]
 
-    def resume(self, session_id: str) -> None:
+    def resume(self, session_id: str, transport: Transport) -> None:
         """In a forked child: beat for a session that was made in the parent, too."""
         with self._changed:
-            entry = self._entries.get(session_id)
-            if entry is not None:
+            for entry in self._find(session_id, transport):
                 self._watch(entry)
 
     def close(self, timeout: float | None = None) -> None:
@@ -236,17 +243,24 @@ class SessionManager:
         end = time.monotonic() + (self.beat_timeout if timeout is None else timeout)
         with self._changed:
             self._closed = True
-            entries = list(self._entries.values())
+            entries = list(self._entries)
             thread = self._thread
             self._changed.notify_all()
         for entry in entries:
             if entry.owned:
                 entry.transport.close()
         for entry in entries:
-            self.stop_session(entry.session_id, max(0.0, end - time.monotonic()))
+            self.stop_session(entry.session_id, max(0.0, end - time.monotonic()), entry.transport)
         if thread is not None and thread is not threading.current_thread():
             thread.join(max(0.0, end - time.monotonic()))
         self._executor.shutdown(timeout=max(0.0, end - time.monotonic()))
+
+    def _find(self, session_id: str, transport: Transport | None) -> list[_Entry]:
+        return [
+            entry
+            for entry in self._entries
+            if entry.session_id == session_id and transport in (None, entry.transport)
+        ]
 
     def _check_open(self) -> None:
         if self._closed:
@@ -289,7 +303,7 @@ class SessionManager:
         ready: list[_Entry] = []
         while self._schedule and self._schedule[0][0] <= now:
             entry = heapq.heappop(self._schedule)[2]
-            if self._entries.get(entry.session_id) is not entry:
+            if entry not in self._entries:
                 continue
             # From the time it was due, not from now: so the cadence does not drift.
             missed = int((now - entry.due) / self.heartbeat_interval)
@@ -327,7 +341,7 @@ class SessionManager:
             following = server.waiting.popleft() if server.waiting and server.has_slot else None
             if following is not None:
                 server.active += 1
-            current = self._entries.get(entry.session_id) is entry
+            current = entry in self._entries
             if error is None:
                 entry.last_success, entry.failures, entry.last_error = now, 0, None
             else:
@@ -338,7 +352,7 @@ class SessionManager:
                 if warn:
                     entry.warned = now
             if ended and current:
-                del self._entries[entry.session_id]
+                del self._entries[entry]
                 self._changed.notify_all()
             self._beaten.notify_all()
         if current and ended:
@@ -383,7 +397,7 @@ class SessionManager:
         """No thread of the parent is here, so nothing is underway; sessions beat again once they are used."""
         self._reset()
         now = time.monotonic()
-        for entry in self._entries.values():
+        for entry in self._entries:
             entry.underway = False
             entry.server = self._servers.setdefault(entry.transport.base_url, _Server())
             entry.due = now + self.heartbeat_interval
