@@ -46,8 +46,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Teach a model to prefer small letters.")
     parser.add_argument("--base-url", default="local://")
     parser.add_argument("--model", default="tinkex/byte-lm")
-    parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--group-size", type=int, default=48)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--group-size", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=5e-3)
     options = parser.parse_args()
 

@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("path", type=Path)
     parser.add_argument("--base-url", default="local://")
     parser.add_argument("--model", default="tinkex/byte-lm")
-    parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--learning-rate", type=float, default=1e-2)
     options = parser.parse_args()
     records = [json.loads(line) for line in options.path.read_text(encoding="utf-8").splitlines() if line]
