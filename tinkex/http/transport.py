@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import re
 import threading
 import uuid
 from collections.abc import Collection, Mapping
@@ -30,6 +31,9 @@ from tinkex.http.auth import Credential, FixedKey, RenewedCredential, command_cr
 from tinkex.http.connections import CuttableAdapter
 from tinkex.http.endpoint import resolve
 from tinkex.http.retry import backoff, is_retryable, retry_after
+from tinkex.http.trace import trace_headers
+from tinkex.http.watch import Call
+from tinkex.redact import redact
 
 JSON = "application/json"
 PROTO = "application/x-protobuf"
@@ -56,7 +60,7 @@ class Response:
         try:
             return json.loads(self.content)
         except ValueError:
-            shown = self.content[:200].decode("utf-8", "replace")
+            shown = redact(self.content[:200].decode("utf-8", "replace"))
             raise APIResponseValidationError(f"the server's answer is not JSON: {shown!r}") from None
 
 
@@ -76,6 +80,10 @@ class Transport:
         )
         self.identity = (self.base_url, hashlib.sha256(repr((key, config.credential_cmd)).encode()).digest())
         """Equal for transports to the same server with the same credential; does not give the credential away."""
+        self._key_sent = key or ""
+        self._secret_headers = tuple(
+            value for name, value in config.default_headers.items() if _SECRET_HEADER.search(name)
+        )
         self._closed = threading.Event()
         self._answered = False
         self._connect()
@@ -114,25 +122,49 @@ class Transport:
             sent["Content-Type"] = content_type
         if method != "GET":
             sent["X-Idempotency-Key"] = str(uuid.uuid4())
-        config = self.config
-        credential = credential or self._credential
-        limit = tries or config.max_tries
+        sent.update(trace_headers())
+        with Call(method, path, len(body or b"")) as call:
+            response = self._answer(
+                call, url, body, sent, timeout or self.config.read_timeout, tries or self.config.max_tries,
+                final, credential or self._credential,
+            )  # fmt: skip
+            if response.status >= 400 and raise_for_status:
+                raise status_error(
+                    response.status, response.content, response.headers, method=method, url=url
+                )
+            return response
+
+    def _answer(
+        self,
+        call: Call,
+        url: str,
+        body: bytes | None,
+        sent: dict[str, str],
+        timeout: float,
+        limit: int,
+        final: Collection[int],
+        credential: Credential,
+    ) -> Response:
+        """The first answer that no further try can be hoped to better."""
         attempt, renewed, maybe_received = 0, False, False
         while True:
             attempt += 1
-            key = credential.get()
-            sent["X-API-Key"] = key
-            wait = None
+            call.tries += 1
+            key = sent["X-API-Key"] = self._key_sent = credential.get()
+            failure, wait = None, None
             try:
-                response = self._send(method, url, body, sent, timeout or config.read_timeout)
+                response = self._send(call.method, url, body, sent, timeout)
             except APIConnectionError as error:
+                call.unanswered()
                 maybe_received |= error.sent
                 error.sent = maybe_received
                 if not self._answered:
                     limit = min(limit, FIRST_CONTACT_TRIES)
                 if attempt >= limit:
                     raise
+                failure = error
             else:
+                call.answered(response.status, response.headers, len(response.content))
                 self._answered = True
                 if response.status < 400:
                     return response
@@ -145,15 +177,16 @@ class Transport:
                     or response.status in final
                     or not is_retryable(response.status, response.headers)
                 ):
-                    if not raise_for_status:
-                        return response
-                    raise status_error(
-                        response.status, response.content, response.headers, method=method, url=url
-                    )
+                    return self._without_secrets(response)
                 wait = retry_after(response.headers)
             if wait is None:
-                wait = backoff(attempt, config.retry_delay, config.retry_delay_max)
+                wait = backoff(attempt, self.config.retry_delay, self.config.retry_delay_max)
+            call.retry(wait, failure)
             self.wait(wait)
+
+    def redact(self, text: str) -> str:
+        """``text`` with the credential in use, secret headers and all that looks like a key hidden."""
+        return redact(text, (self._key_sent, *self._secret_headers))
 
     def wait(self, seconds: float) -> None:
         """Sleep, or raise ``ClientClosedError`` as soon as the transport is closed."""
@@ -211,6 +244,13 @@ class Transport:
                 method=method, url=url, sent=not _never_connected(error),
             ) from None  # fmt: skip
 
+    def _without_secrets(self, response: Response) -> Response:
+        """A refusal as it may be shown: some servers repeat in it what they were sent."""
+        headers = {name: self.redact(value) for name, value in response.headers.items()}
+        # As Latin-1 any bytes are text and back again.
+        content = self.redact(response.content.decode("latin-1")).encode("latin-1")
+        return Response(response.status, CaseInsensitiveDict(headers), content)
+
     def _raise_if_closed(self) -> None:
         if self._closed.is_set():
             raise ClientClosedError("the client was closed") from None
@@ -240,6 +280,7 @@ class Transport:
         self._connect()
 
 
+_SECRET_HEADER = re.compile("auth|cookie|key|secret|token", re.IGNORECASE)
 _NO_HOOKS: dict[str, list[Any]] = {"response": []}
 
 

@@ -1,0 +1,80 @@
+"""What is told about each call: to the metrics, to the user's hooks, and to the log at DEBUG."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from time import perf_counter
+from types import TracebackType
+
+from tinkex import hooks
+from tinkex.errors import APIError
+from tinkex.metrics import counters
+
+logger = logging.getLogger("tinkex")
+
+
+class Call:
+    """One call, from its beginning (``with``) to its end. Cheap, since it is always there."""
+
+    __slots__ = ("_began", "bytes_in", "method", "path", "request_id", "size", "status", "tries")
+
+    def __init__(self, method: str, path: str, size: int) -> None:
+        self.method = method
+        self.path = path
+        self.size = size
+        self.tries = 0
+        self.status: int | None = None
+        self.bytes_in = 0
+        self.request_id: str | None = None
+
+    def __enter__(self) -> Call:
+        if hooks.requests.functions:
+            hooks.requests.tell(hooks.RequestEvent, self.method, self.path, self.size)
+        self._began = perf_counter()
+        counters.in_flight.add(self)
+        return self
+
+    def answered(self, status: int, headers: Mapping[str, str], size: int) -> None:
+        """A try was answered."""
+        self.status = status
+        self.bytes_in += size
+        self.request_id = headers.get("x-request-id")
+
+    def unanswered(self) -> None:
+        """A try got no answer."""
+        self.status = self.request_id = None
+
+    def retry(self, wait: float, error: Exception | None) -> None:
+        """There will be another try in ``wait`` seconds."""
+        counters.retry()
+        if hooks.retries.functions:
+            hooks.retries.tell(hooks.RetryEvent, self.method, self.path, self.tries, wait, self.status, error)
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug(
+                "%s %s: try %d: %s; again in %.2f s",
+                self.method, self.path, self.tries, self.status or error, wait,
+            )  # fmt: skip
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        seconds = perf_counter() - self._began
+        failed = False if kind is None else True if issubclass(kind, APIError) else None
+        if self.status is not None and self.status >= 400:
+            failed = True
+        sent = self.size * self.tries
+        counters.end(self, self.path, seconds, failed, sent, self.bytes_in)
+        if hooks.responses.functions:
+            hooks.responses.tell(
+                hooks.ResponseEvent,
+                self.method, self.path, self.status, seconds, self.tries, sent, self.bytes_in,
+                self.request_id, error,
+            )  # fmt: skip
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug(
+                "%s %s: %s in %.1f ms, %s, %d bytes out, %d in, request id %s",
+                self.method, self.path, self.status or type(error).__name__, seconds * 1000,
+                "1 try" if self.tries == 1 else f"{self.tries} tries", sent, self.bytes_in,
+                self.request_id or "-",
+            )  # fmt: skip
