@@ -71,7 +71,8 @@ class _PlainSession(requests.Session):
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
-        prepared_request.headers.pop("Authorization", None)
+        for name in ("Authorization", "Cookie"):
+            prepared_request.headers.pop(name, None)
 
 
 class _Adapter(CuttableAdapter):

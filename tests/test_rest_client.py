@@ -1,0 +1,514 @@
+"""Administration: every call as it goes over the wire, lists that page by themselves, and a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import threading
+from collections.abc import Callable, Iterator
+from datetime import date, datetime, timedelta, timezone
+from typing import Any
+from urllib.parse import parse_qsl
+
+import pytest
+from clients import config
+from servers import Hang, Reply, Request, ScriptedServer
+
+import tinkex
+from tinkex import RestClient, types
+from tinkex.local import LocalServer
+
+RUN = "session:train:0"
+PATH = f"tinker://{RUN}/weights/final"
+CHECKPOINT = f"/training_runs/{RUN}/checkpoints/weights/final"
+NOON = datetime(2026, 1, 2, 12, tzinfo=timezone.utc)
+
+
+@pytest.fixture
+def client(server: ScriptedServer) -> Iterator[RestClient]:
+    with RestClient(config=config(server, project_id="home")) as running:
+        yield running
+
+
+def checkpoint(name: str = "final", **fields: Any) -> dict[str, Any]:
+    return {
+        "checkpoint_id": f"weights/{name}",
+        "checkpoint_type": "training",
+        "time": "2026-01-02T12:00:00Z",
+        "tinker_path": f"tinker://{RUN}/weights/{name}",
+        "a field of tomorrow": 1,
+        **fields,
+    }
+
+
+def training_run(run: str = RUN, **fields: Any) -> dict[str, Any]:
+    return {
+        "training_run_id": run,
+        "base_model": "base",
+        "model_owner": "me",
+        "is_lora": True,
+        "lora_rank": 8,
+        "last_request_time": "2026-01-02T12:00:00",
+        "last_checkpoint": checkpoint(size_bytes=5, expires_at="2026-01-02T13:00:00+01:00"),
+        **fields,
+    }
+
+
+def cursor(offset: int, limit: int, total: int) -> dict[str, int]:
+    return {"offset": offset, "limit": limit, "total_count": total}
+
+
+Call = Callable[[RestClient], "tinkex.APIFuture[Any]"]
+USAGE = "/billing/usage/events"
+CALLS: list[tuple[Call, str, str, dict[str, Any]]] = [
+    (lambda c: c.get_server_capabilities(), "GET", "/get_server_capabilities", {"supported_models": []}),
+    (lambda c: c.get_training_run(RUN), "GET", f"/training_runs/{RUN}?access_scope=owned", training_run()),
+    (
+        lambda c: c.get_training_run_by_tinker_path(PATH, "accessible"),
+        "GET",
+        f"/training_runs/{RUN}?access_scope=accessible",
+        training_run(),
+    ),
+    (
+        lambda c: c.list_training_runs(5, 10, "accessible", "p 1"),
+        "GET",
+        "/training_runs?limit=5&offset=10&access_scope=accessible&project_id=p+1",
+        {"training_runs": [training_run()], "cursor": cursor(10, 5, 11)},
+    ),
+    (lambda c: c.list_checkpoints(RUN), "GET", f"/training_runs/{RUN}/checkpoints", {"checkpoints": []}),
+    (
+        lambda c: c.list_user_checkpoints(),
+        "GET",
+        "/checkpoints?limit=100&offset=0",
+        {"checkpoints": [checkpoint()], "cursor": cursor(0, 100, 1)},
+    ),
+    (lambda c: c.delete_checkpoint(RUN, "weights/final"), "DELETE", CHECKPOINT, {}),
+    (lambda c: c.delete_checkpoint_from_tinker_path(PATH), "DELETE", CHECKPOINT, {}),
+    (lambda c: c.publish_checkpoint_from_tinker_path(PATH), "POST", f"{CHECKPOINT}/publish", {}),
+    (lambda c: c.unpublish_checkpoint_from_tinker_path(PATH), "DELETE", f"{CHECKPOINT}/publish", {}),
+    (
+        lambda c: c.get_external_weights_urls(PATH),
+        "GET",
+        f"{CHECKPOINT}/external_weights_urls",
+        {"urls": {"a": "https://store/a?signature=1"}, "expires": "2026-01-02T12:00:00Z"},
+    ),
+    (
+        lambda c: c.list_sessions(),
+        "GET",
+        "/sessions?limit=20&offset=0&access_scope=owned",
+        {"sessions": ["s"]},
+    ),
+    (
+        lambda c: c.get_session("s"),
+        "GET",
+        "/sessions/s?access_scope=owned",
+        {"training_run_ids": [RUN], "sampler_ids": []},
+    ),
+    (lambda c: c.get_sampler("s/1"), "GET", "/samplers/s%2F1", {"sampler_id": "s/1", "base_model": "base"}),
+    (
+        lambda c: c.get_billing_usage(NOON, "2026-01-02T14:00Z"),
+        "GET",
+        f"{USAGE}?starting_on=2026-01-02T12%3A00%3A00%2B00%3A00&ending_before=2026-01-02T14%3A00%3A00%2B00%3A00",
+        {"data": []},
+    ),
+    (
+        lambda c: c.get_current_checkpoint_storage_usage("p"),
+        "GET",
+        "/billing/usage/checkpoints/current?project_id=p",
+        {"data": []},
+    ),
+    (
+        lambda c: c.get_audit_log(day=date(2026, 1, 2)),
+        "GET",
+        "/audit?event_type=all&day=2026-01-02",
+        {"entries": []},
+    ),
+]
+BODIES: list[tuple[Call, str, str, dict[str, Any], dict[str, Any]]] = [
+    (
+        lambda c: c.set_checkpoint_ttl_from_tinker_path(PATH, 3600),
+        "PUT",
+        f"{CHECKPOINT}/ttl",
+        {"ttl_seconds": 3600},
+        {},
+    ),
+    (
+        lambda c: c.set_checkpoint_ttl_from_tinker_path(PATH, None),
+        "PUT",
+        f"{CHECKPOINT}/ttl",
+        {"ttl_seconds": None},
+        {},
+    ),
+    (
+        lambda c: c.get_weights_info_by_tinker_path(PATH),
+        "POST",
+        "/weights_info",
+        {"tinker_path": PATH},
+        {"base_model": "base", "is_lora": True},
+    ),
+    (
+        lambda c: c.copy_weights(PATH, ttl_seconds=4000),
+        "POST",
+        "/copy_weights",
+        {"source_path": PATH, "destination_project_id": "home", "ttl_seconds": 4000},
+        {"tinker_path": "tinker://copy/weights/final"},
+    ),
+    (lambda c: c.assign_session_project("s", "p"), "PUT", "/sessions/s/project", {"project_id": "p"}, {}),
+    (
+        lambda c: c.search_sessions(types.SessionSearchRequest()),
+        "POST",
+        "/sessions/search",
+        {"user_metadata": {}, "owner": {"type": "own"}, "limit": 50},
+        {"sessions": []},
+    ),
+    (
+        lambda c: c.search_sessions(
+            types.SessionSearchRequest(
+                display_name="nightly",
+                owner=types.UserSearchOwner(["urn"]),
+                statuses=[
+                    types.ActiveSessionStatusQuery(),
+                    types.ClientFinishedSessionStatusQuery(["errored"]),
+                ],
+                cursor=types.SessionSearchCursor("2026-01-02T12:00:00.123456789Z", "s"),
+            )
+        ),
+        "POST",
+        "/sessions/search",
+        {
+            "user_metadata": {},
+            "display_name": "nightly",
+            "owner": {"type": "user", "owner_urns": ["urn"]},
+            "statuses": [{"type": "active"}, {"type": "client_finished", "reasons": ["errored"]}],
+            "limit": 50,
+            "cursor": {"last_created_at": "2026-01-02T12:00:00.123456789Z", "last_session_id": "s"},
+        },
+        {"sessions": []},
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "method", "target", "answer"), CALLS, ids=[entry[2] for entry in CALLS])
+def test_calls_without_a_body(
+    client: RestClient, server: ScriptedServer, call: Call, method: str, target: str, answer: dict[str, Any]
+) -> None:
+    server.on("*", Reply(200, answer) if answer else Reply(204, b""))
+    result = call(client).result(10)
+    assert (result is None) == (not answer)
+    request = list(server.requests)[-1]
+    path, _, query = target.partition("?")
+    assert (request.method, request.path, parse_qsl(request.query)) == (
+        method,
+        f"/api/v1{path}",
+        parse_qsl(query),
+    )
+    assert (request.body, request.headers["x-api-key"]) == (b"", "tml-test")
+
+
+@pytest.mark.parametrize(("call", "method", "path", "body", "answer"), BODIES)
+def test_calls_with_a_body(
+    client: RestClient,
+    server: ScriptedServer,
+    call: Call,
+    method: str,
+    path: str,
+    body: dict[str, Any],
+    answer: dict[str, Any],
+) -> None:
+    server.on("*", answer)
+    call(client).result(10)
+    request = list(server.requests)[-1]
+    assert (request.method, request.path, request.json()) == (method, f"/api/v1{path}", body)
+    assert request.headers["x-idempotency-key"]
+
+
+def test_answers_become_types(client: RestClient, server: ScriptedServer) -> None:
+    server.on("/training_runs/*", training_run())
+    run = client.get_training_run(RUN).result(10)
+    assert isinstance(run, types.TrainingRun)
+    assert run.last_request_time == NOON
+    assert run.last_checkpoint is not None
+    assert run.last_checkpoint.time == run.last_checkpoint.expires_at == NOON
+    assert (run.last_checkpoint.size_bytes, run.last_checkpoint.public) == (5, False)
+    assert (run.last_sampler_checkpoint, run.corrupted) == (None, False)
+
+    found = {
+        "session_id": "s",
+        "created_at": "2026-01-02T12:00:00.5Z",
+        "owner": "me",
+        "project_id": "p",
+        "checkpoints_count": 2,
+        "status": {"type": "client_finished", "reason": {"type": "errored"}, "detail": "oh"},
+    }
+    following = {"last_created_at": "2026-01-02T12:00:00.123456789Z", "last_session_id": "s"}
+    server.on("/sessions/search", {"sessions": [found], "next_cursor": following})
+    page = client.search_sessions(types.SessionSearchRequest()).result(10)
+    assert page.sessions[0].created_at == NOON + timedelta(seconds=0.5)
+    assert page.sessions[0].status == types.SessionStatus(
+        "client_finished", types.SessionStatusReason("errored"), detail="oh"
+    )
+    assert page.next_cursor is not None
+    assert page.next_cursor.to_wire() == following
+
+    event = {
+        "bucket_start": "2026-01-02T12:00:00+0000",
+        "bucket_end": "2026-01-02T13:00:00Z",
+        "event_info": {"type": "training", "token_count": 7},
+        "session_id": "s",
+    }
+    server.on(USAGE, {"data": [event], "sessions": {"s": {"user_metadata": {"a": "b"}}}})
+    usage = client.get_billing_usage(NOON, NOON).result(10)
+    assert usage.data[0].event_info.token_count == 7
+    assert usage.data[0].bucket_end - usage.data[0].bucket_start == timedelta(hours=1)
+    assert usage.sessions["s"].user_metadata == {"a": "b"}
+
+
+def test_an_odd_answer_is_named(client: RestClient, server: ScriptedServer) -> None:
+    for answer in ({}, {"checkpoints": [checkpoint(time="yesterday")]}, {"checkpoints": [{}]}):
+        server.on("/checkpoints", answer)
+        with pytest.raises(tinkex.APIResponseValidationError, match="CheckpointsListResponse"):
+            client.list_user_checkpoints().result(10)
+
+
+def test_signed_urls_do_not_show(client: RestClient, server: ScriptedServer) -> None:
+    server.on("*", {"urls": {"a": "https://store/a?signature=1"}, "expires": "2026-01-02T12:00:00Z"})
+    urls = client.get_external_weights_urls(PATH).result(10)
+    assert urls.urls == {"a": "https://store/a?signature=1"}
+    assert "signature" not in repr(urls)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda c: c.get_training_run(""),
+        lambda c: c.delete_checkpoint(RUN, "weights/.."),
+        lambda c: c.delete_checkpoint("..", "weights/final"),
+        lambda c: c.delete_checkpoint_from_tinker_path("tinker://run/final"),
+        lambda c: c.publish_checkpoint_from_tinker_path("https://run/weights/final"),
+        lambda c: c.get_training_run_by_tinker_path("tinker://run/weights/.."),
+        lambda c: c.get_weights_info_by_tinker_path("weights"),
+        lambda c: c.list_training_runs(0),
+        lambda c: c.list_sessions(offset=-1),
+        lambda c: c.list_user_checkpoints(limit=1.5),
+        lambda c: c.set_checkpoint_ttl_from_tinker_path(PATH, 0),
+        lambda c: c.set_checkpoint_ttl_from_tinker_path(PATH, "1h"),
+        lambda c: c.assign_session_project("s", ""),
+        lambda c: c.get_billing_usage("yesterday", NOON),
+        lambda c: c.download_checkpoint("final", "out"),
+        lambda c: types.SessionSearchRequest(limit=201),
+        lambda c: types.SessionSearchRequest(display_name=""),
+    ],
+)
+def test_bad_input_is_not_sent(
+    client: RestClient, server: ScriptedServer, call: Callable[[Any], Any]
+) -> None:
+    server.requests.clear()
+    with pytest.raises(tinkex.InputError):
+        call(client).result(10)
+    assert len(server.requests) == 0
+
+
+def test_copying_needs_a_project(server: ScriptedServer) -> None:
+    with (
+        RestClient(config=config(server)) as client,
+        pytest.raises(tinkex.InputError, match="TINKER_PROJECT_ID"),
+    ):
+        client.copy_weights(PATH)
+
+
+def test_an_access_token_travels_in_a_header(client: RestClient, server: ScriptedServer) -> None:
+    server.on("/copy_weights", {"tinker_path": PATH})
+    assert client.copy_weights(PATH, "p", weights_access_token="token").result(10) == PATH
+    assert server.requests.to("/copy_weights")[0].headers["x-tinker-weights-access-token"] == "token"
+
+
+def paged(items: list[Any], name: str, total: bool) -> Callable[[Request], dict[str, Any]]:
+    """A list that the server cuts into pages of at most three."""
+
+    def answer(request: Request) -> dict[str, Any]:
+        query = dict(parse_qsl(request.query))
+        offset, limit = int(query["offset"]), min(3, int(query["limit"]))
+        page: dict[str, Any] = {name: items[offset : offset + limit]}
+        return {**page, "cursor": cursor(offset, limit, len(items))} if total else page
+
+    return answer
+
+
+def test_lists_page_by_themselves(client: RestClient, server: ScriptedServer) -> None:
+    runs = [training_run(f"run{number}") for number in range(10)]
+    server.on("/training_runs", paged(runs, "training_runs", total=True))
+    found = client.iter_training_runs("accessible", "p")
+    assert [run.training_run_id for run in found] == [run["training_run_id"] for run in runs]
+    requests = server.requests.to("/training_runs")
+    assert [dict(parse_qsl(request.query))["offset"] for request in requests] == ["0", "3", "6", "9"]
+    assert all("access_scope=accessible&project_id=p" in request.query for request in requests)
+
+    checkpoints = [checkpoint(str(number)) for number in range(6)]
+    server.on("/checkpoints", paged(checkpoints, "checkpoints", total=False))
+    assert [found.checkpoint_id for found in client.iter_checkpoints(page_size=2)] == [
+        checkpoint["checkpoint_id"] for checkpoint in checkpoints
+    ]
+    server.on("/sessions", paged([], "sessions", total=False))
+    assert list(client.iter_sessions()) == []
+
+
+def test_a_page_is_fetched_ahead(client: RestClient, server: ScriptedServer) -> None:
+    server.on("/sessions", paged([str(number) for number in range(9)], "sessions", total=False))
+    found = client.iter_sessions()
+    assert next(found) == "0"
+    server.requests.wait_for("/sessions", 2)  # without asking for more than the first
+    assert len(server.requests.to("/sessions")) == 2
+    assert list(found) == [str(number) for number in range(1, 9)]
+
+
+def test_a_list_that_moves_or_a_server_without_offsets(client: RestClient, server: ScriptedServer) -> None:
+    server.once("/sessions", {"sessions": ["a", "b"]}, {"sessions": ["b", "c"]})
+    server.on("/sessions", {"sessions": ["c"]})
+    assert list(client.iter_sessions()) == ["a", "b", "c"]
+    server.on("/checkpoints", {"checkpoints": [checkpoint()]})
+    assert len(list(client.iter_checkpoints())) == 1
+    server.on("/training_runs", 403)
+    with pytest.raises(tinkex.PermissionDeniedError):
+        next(client.iter_training_runs())
+
+
+def test_a_trace_is_waited_for(
+    client: RestClient, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tinkex.rest_client.TRACE_PAUSE", 0.01)
+    url = "https://store/trace"
+    server.once(
+        "*/trace_export", {"status": "pending"}, 503, {"status": "pending"}, {"status": "ready", "url": url}
+    )
+    assert client.export_session_trace("s").result(10) == url
+    server.once("*/trace_export", {"status": "failed", "error": "too long"})
+    with pytest.raises(tinkex.RequestFailedError, match="too long"):
+        client.export_session_trace("s").result(10)
+
+
+def test_whoami_reads_the_token(client: RestClient, server: ScriptedServer) -> None:
+    claims = base64.urlsafe_b64encode(
+        json.dumps({"sub": "urn:me", "org_id": "o", "email": ""}).encode()
+    ).decode()
+    token = f"eyJhbGciOiJub25lIn0.{claims.rstrip('=')}.signature"
+    me = types.WhoamiResponse("urn:me", "tml:organization:o", None)
+    with pytest.raises(tinkex.NotFoundError):
+        client.whoami().result(10)
+    server.on("/auth/token", {"jwt": token})
+    assert client.whoami().result(10) == me
+    with RestClient(config=config(server, api_key=token)) as another:
+        assert another.whoami().result(10) == me
+    assert len(server.requests.to("/auth/token")) == 2
+
+
+def test_async_twins(client: RestClient, server: ScriptedServer) -> None:
+    server.on("/training_runs/*", training_run())
+    server.on("/checkpoints", {"checkpoints": []})
+
+    async def main() -> tuple[types.TrainingRun, types.CheckpointsListResponse, types.TrainingRun]:
+        return await asyncio.gather(
+            client.get_training_run_async(training_run_id=RUN, access_scope="accessible"),
+            client.list_user_checkpoints_async(limit=3),
+            client.get_training_run(RUN),
+        )
+
+    first, listed, second = asyncio.run(main())
+    assert first == second
+    assert listed.checkpoints == []
+    assert RestClient.get_training_run_async.__name__ == "get_training_run_async"
+
+
+def test_it_stands_alone_without_a_session(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TINKER_API_KEY", "tml-of-the-environment")
+    with RestClient(base_url=server.url) as client:
+        assert client.get_server_capabilities().result(10).supported_models[0].model_name == "base"
+        server.on("/sessions", Hang())
+        hanging = client.list_sessions()
+        server.requests.wait_for("/sessions")
+    with pytest.raises(tinkex.ClientClosedError):
+        hanging.result(10)
+    with pytest.raises(tinkex.ClientClosedError):
+        client.list_sessions()
+    server.wait_for_connections(0)
+    assert server.requests.to("/create_session") == []
+    assert {request.headers["x-api-key"] for request in server.requests} == {"tml-of-the-environment"}
+
+
+def test_it_shares_the_connection_of_a_service(server: ScriptedServer) -> None:
+    with tinkex.ServiceClient(config=config(server)) as service:
+        before = threading.active_count()
+        client = service.create_rest_client()
+        assert client.result() is client
+        assert service.clients() == [client]
+        client.get_server_capabilities().result(10)
+        assert threading.active_count() <= before + 1
+        client.close()
+        with pytest.raises(tinkex.ClientClosedError):
+            client.list_sessions()
+        another = service.create_rest_client_async().result(10)
+        another.get_server_capabilities().result(10)
+    with pytest.raises(tinkex.ClientClosedError):
+        another.list_sessions()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2026-01-02T12:00:00Z", NOON),
+        ("2026-01-02 12:00", NOON),
+        ("2026-01-02T12:00:00.1234567+00:00", NOON + timedelta(microseconds=123456)),
+        ("2026-01-02T14:00:00.0+0200", NOON),
+        (NOON.timestamp(), NOON),
+    ],
+)
+def test_times_of_every_server(
+    client: RestClient, server: ScriptedServer, text: Any, expected: datetime
+) -> None:
+    server.on("/checkpoints", {"checkpoints": [checkpoint(time=text)]})
+    found = client.list_user_checkpoints().result(10).checkpoints[0]
+    assert found.time == expected
+    assert types.Checkpoint.from_dict(found.to_dict()) == found
+
+
+def test_parsed_paths() -> None:
+    parsed = types.ParsedCheckpointTinkerPath.from_tinker_path("tinker://a:train:0/sampler_weights/x")
+    assert parsed == types.ParsedCheckpointTinkerPath(
+        "tinker://a:train:0/sampler_weights/x", "a:train:0", "sampler", "sampler_weights/x"
+    )
+    assert (parsed.kind, parsed.name) == ("sampler_weights", "x")
+
+
+def test_against_the_embedded_server(tmp_path: Any) -> None:
+    with LocalServer() as local:
+        address = {"base_url": local.base_url, "api_key": local.api_key}
+        with tinkex.ServiceClient(display_name="nightly run", **address) as service:
+            model = service.get_server_capabilities().supported_models[0].model_name or ""
+            training = service.create_lora_training_client(model, rank=4)
+            state = training.save_state("state").result(30).path
+            sampler = training.save_weights_for_sampler("sampler", ttl_seconds=7200).result(30).path
+        with RestClient(**address) as client:
+            (run,) = client.iter_training_runs(page_size=1)
+            assert (run.training_run_id, run.lora_rank) == (training.model_id, 4)
+            assert client.get_training_run_by_tinker_path(state).result(10) == run
+            found = {
+                checkpoint.tinker_path: checkpoint for checkpoint in client.iter_checkpoints(page_size=1)
+            }
+            assert found.keys() == {state, sampler}
+            assert found[sampler].expires_at is not None
+            assert client.list_checkpoints(run.training_run_id).result(10).checkpoints == list(found.values())
+            assert client.get_weights_info_by_tinker_path(state).result(10).lora_rank == 4
+            assert service.session_id in set(client.iter_sessions())
+            assert client.get_session(service.session_id).result(10).training_run_ids == [training.model_id]
+            search = client.search_sessions(types.SessionSearchRequest(display_name="NIGHTLY")).result(10)
+            assert [session.session_id for session in search.sessions] == [service.session_id]
+            client.set_checkpoint_ttl_from_tinker_path(sampler, None).result(10)
+            client.publish_checkpoint_from_tinker_path(sampler).result(10)
+            changed = {c.tinker_path: c for c in client.iter_checkpoints()}[sampler]
+            assert (changed.expires_at, changed.public) == (None, True)
+            target = client.download_checkpoint(state, tmp_path / "state").result(30)
+            assert sum(path.stat().st_size for path in target.iterdir()) >= (found[state].size_bytes or 0) > 0
+            client.delete_checkpoint_from_tinker_path(state).result(10)
+            assert [checkpoint.tinker_path for checkpoint in client.iter_checkpoints()] == [sampler]
+            with pytest.raises(tinkex.NotFoundError):
+                client.download_checkpoint(state, tmp_path / "gone").result(30)
