@@ -127,10 +127,36 @@ class _Idle:
         return len(self._idle)
 
 
+SMALL = 16 * 1024
+"""Bodies up to this size travel in one piece with their head."""
+
+
 class _Watched:
-    """Mixed into a connection: tells its siblings when it stands."""
+    """Mixed into a connection: tells its siblings when it stands, and sends a small request in one piece.
+
+    urllib3 sends head and body apart, which is two system calls and two packets for every call of the API.
+    """
 
     siblings: _Connections
+    _held: list[bytes] | None = None
+
+    def request(self, method: str, url: str, body: Any = None, *args: Any, **options: Any) -> None:
+        if not isinstance(body, bytes) or len(body) > SMALL:
+            super().request(method, url, body, *args, **options)  # type: ignore[misc]
+            return
+        self._held = []
+        try:
+            super().request(method, url, body, *args, **options)  # type: ignore[misc]
+            held, self._held = self._held, None
+            self.send(b"".join(held))
+        finally:
+            self._held = None
+
+    def send(self, data: Any) -> None:
+        if self._held is not None:
+            self._held.append(data)
+        else:
+            super().send(data)  # type: ignore[misc]
 
     def connect(self) -> None:
         super().connect()  # type: ignore[misc]
@@ -161,8 +187,8 @@ class _Tracking:
 
 
 class _HTTPPool(_Tracking, HTTPConnectionPool):
-    ConnectionCls = _HTTPConnection
+    ConnectionCls: Any = _HTTPConnection
 
 
 class _HTTPSPool(_Tracking, HTTPSConnectionPool):
-    ConnectionCls = _HTTPSConnection
+    ConnectionCls: Any = _HTTPSConnection
