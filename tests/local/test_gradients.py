@@ -11,7 +11,7 @@ from tinkex.local.adamw import AdamParams, AdamState, adamw_step, clipped, gradi
 from tinkex.local.batches import Batch, Datum
 from tinkex.local.lora import LoraSpec
 from tinkex.local.losses import LOSSES
-from tinkex.local.model import AdaptedModel, BaseModel
+from tinkex.local.model import CONTEXT, AdaptedModel, BaseModel
 from tinkex.local.training import TrainingModel
 
 BASE = BaseModel(np.float64)
@@ -125,7 +125,7 @@ def test_an_untrained_model_is_near_uniform_and_seeds_decide_the_adapters() -> N
     for name, value in model.weights.items():
         assert (value == again.weights[name]).all()
         assert name.endswith(".up") or (value != other.weights[name]).any()
-    context = np.zeros((1, 48), np.int64)
+    context = np.zeros((1, CONTEXT), np.int64)
     np.testing.assert_array_equal(
         AdaptedModel(BASE, model.weights, model.spec).logits(context),
         AdaptedModel(BASE, {}, model.spec).logits(context),

@@ -1,6 +1,6 @@
 """The base model `tinkex/byte-lm`: small, seeded, frozen; it learns only through adapters.
 
-The last `CONTEXT` bytes are embedded, laid side by side, and go through one hidden layer to a
+The last `CONTEXT` tokens are embedded, laid side by side, and go through one hidden layer to a
 distribution over the next token (Bengio et al. 2003, "A neural probabilistic language model").
 There is no attention, so `train_attn` has nothing to act on. Before the first token the window holds
 end-of-text. The output matrix starts so small that an untrained model is near uniform: about
@@ -24,8 +24,8 @@ TOKENIZER_ID = "tinkex/byte-tokenizer"
 MAX_CONTEXT_LENGTH = (
     32768  # tokens of a datum, or of a prompt and its samples; the model looks at CONTEXT of them
 )
-CONTEXT = 48
-EMBEDDING = 8
+CONTEXT = 32
+EMBEDDING = 12
 HIDDEN = 320
 LAYER_GROUPS = {"hidden": "mlp", "unembed": "unembed"}
 LAYER_SHAPES = {"hidden": (CONTEXT * EMBEDDING, HIDDEN), "unembed": (HIDDEN, VOCAB_SIZE)}
@@ -46,7 +46,7 @@ class BaseModel:
         self.embedding = random.standard_normal((VOCAB_SIZE, EMBEDDING)).astype(dtype)
         # Nearer bytes say more about the next one: the weight of a position falls with its distance.
         distance = np.arange(CONTEXT, 0, -1)
-        gain = np.repeat(distance**-0.75, EMBEDDING)
+        gain = np.repeat(distance**-0.5, EMBEDDING)
         gain *= 2 / np.sqrt((gain**2).sum())
         hidden = random.standard_normal((CONTEXT * EMBEDDING, HIDDEN)) * gain[:, None]
         self.hidden = hidden.astype(dtype)
