@@ -24,6 +24,7 @@ from tinkex.errors import (
     ConfigError,
     SessionEndedError,
 )
+from tinkex.handshake import connect
 
 BEAT = "/session_heartbeat"
 
@@ -328,9 +329,10 @@ def test_the_scheduler_comes_and_goes_with_the_sessions(
 def test_a_hanging_server_delays_no_other(server: ScriptedServer) -> None:
     with ScriptedServer() as hanging, SessionManager(0.5, beat_timeout=10.0) as manager:
         hanging.on(BEAT, Hang())
-        # Sessions of one server that share connections start quickly.
+        config = config_for(hanging)
+        transport, _ = connect(config)
         for _ in range(100):
-            manager.start_session(config_for(hanging))
+            manager.start_session(config, transport)
         hanging.requests.wait_for(BEAT, 2)
         session_id = manager.start_session(config_for(server))
         started = time.monotonic()
@@ -340,6 +342,7 @@ def test_a_hanging_server_delays_no_other(server: ScriptedServer) -> None:
         assert len(threads()) <= 40
         manager.stop_session(session_id)
         closing = time.monotonic()
+        transport.close()
         manager.close()
         assert time.monotonic() - closing < 5
 
@@ -371,11 +374,12 @@ def test_hundreds_of_sessions_beat_in_time() -> None:
     config = Config(base_url=url, api_key="tml-test")
     started: dict[str, float] = {}
     numbers = itertools.count()
+    transport, _ = connect(config)
     with SessionManager(interval) as manager:
 
         def start() -> None:
             while next(numbers) < count:
-                session_id = manager.start_session(config)
+                session_id = manager.start_session(config, transport)
                 started[session_id] = time.monotonic()
 
         starters = [threading.Thread(target=start) for _ in range(8)]
@@ -385,6 +389,7 @@ def test_hundreds_of_sessions_beat_in_time() -> None:
             starter.join(20)
         time.sleep(interval * (rounds + 0.5))
         most_threads = len(threads())
+    transport.close()
     output, _ = process.communicate("stop\n", timeout=10)
     # Both processes are on one machine, and CLOCK_MONOTONIC is the machine's.
     late: list[float] = []

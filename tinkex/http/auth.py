@@ -152,4 +152,4 @@ def _lifetime(value: str) -> tuple[float, float]:
         life = ends_at - float(claims.get("iat", now))
     except (IndexError, ValueError, KeyError, TypeError):
         return now + 3600, now + 7200
-    return now + life / 2 * random.uniform(0.9, 1.1), ends_at
+    return min(now + life / 2 * random.uniform(0.9, 1.1), ends_at - EXPIRY_MARGIN), ends_at

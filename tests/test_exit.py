@@ -1,0 +1,143 @@
+"""How a program ends that did not close its client: in time, and telling the server."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+from servers import Hang, ScriptedServer
+
+ROOT = Path(__file__).parent.parent
+FINISH = "/sessions/*/finish"
+
+PREAMBLE = """
+import sys, threading, time
+import tinkex
+from tinkex import types
+prompt = types.ModelInput.from_ints([1, 2, 3])
+params = types.SamplingParams(max_tokens=2)
+service = tinkex.ServiceClient(base_url=sys.argv[1], api_key="tml-test")
+"""
+
+
+def run(server: ScriptedServer, code: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", PREAMBLE + textwrap.dedent(code), server.url],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def end_of(process: subprocess.Popen[str]) -> tuple[int, str, str, float]:
+    """``(status, stdout, stderr, seconds until the end)``."""
+    started = time.monotonic()
+    out, err = process.communicate(timeout=20)
+    return process.returncode, out, err, time.monotonic() - started
+
+
+def reason(server: ScriptedServer) -> str:
+    [finish] = server.requests.to(FINISH)
+    return str(finish.json()["reason"]["type"])
+
+
+def test_a_forgotten_client_ends_its_session_with_long_polls_in_flight(server: ScriptedServer) -> None:
+    process = run(
+        server,
+        """
+        training = service.create_lora_training_client("base")
+        sampler = service.create_sampling_client(base_model="base")
+        print("ready", flush=True)
+        pending = [training.optim_step()] + [sampler.sample(prompt, 1, params) for _ in range(50)]
+        service.create_sampling_client_async(base_model="base")
+        time.sleep(0.5)
+        print("end", time.time(), flush=True)
+        """,
+    )
+    server.requests.wait_for("/create_sampling_session", 1, timeout=20)
+    server.on("/retrieve_future", Hang())
+    status, out, err, _ = end_of(process)
+    took = time.time() - float(out.split()[-1])
+    assert (status, err) == (0, "")
+    assert reason(server) == "success"
+    assert took < 2
+    server.wait_for_connections(0)
+
+
+def test_many_forgotten_clients_end_together(server: ScriptedServer) -> None:
+    process = run(
+        server,
+        """
+        more = [tinkex.ServiceClient(base_url=sys.argv[1], api_key="tml-test") for _ in range(19)]
+        print("end", time.time(), flush=True)
+        """,
+    )
+    status, out, err, _ = end_of(process)
+    took = time.time() - float(out.split()[-1])
+    assert (status, err) == (0, "")
+    assert len(server.requests.to(FINISH)) == 20
+    assert took < 2
+
+
+def test_a_finish_that_hangs_does_not_hold_up_the_exit(server: ScriptedServer) -> None:
+    server.on(FINISH, Hang())
+    process = run(server, 'print("end", time.time(), flush=True)')
+    status, out, err, _ = end_of(process)
+    assert (status, err) == (0, "")
+    assert time.time() - float(out.split()[-1]) < 2
+    assert reason(server) == "success"
+
+
+def test_a_script_that_fails_reports_errored(server: ScriptedServer) -> None:
+    status, _, err, _ = end_of(run(server, "1 / 0"))
+    assert status == 1
+    assert err.rstrip().endswith("ZeroDivisionError: division by zero")
+    assert reason(server) == "errored"
+
+
+BLOCKED = {
+    "a result": (
+        "/retrieve_future",
+        "service.create_sampling_client(base_model='base').sample(prompt, 1, params).result()",
+    ),
+    "a creation": ("/create_model", "service.create_lora_training_client('base')"),
+    "a creation's long poll": ("/retrieve_future", "service.create_lora_training_client('base')"),
+    "a plain call": ("/get_server_capabilities", "service.get_server_capabilities()"),
+}
+
+
+@pytest.mark.parametrize("within", ["a with block", "a bare script"])
+@pytest.mark.parametrize("call", list(BLOCKED))
+def test_ctrl_c_during_a_blocking_call(server: ScriptedServer, call: str, within: str) -> None:
+    path, code = BLOCKED[call]
+    server.on(path, Hang())
+    script = f"with service:\n    {code}" if within == "a with block" else code
+    process = run(server, script)
+    server.requests.wait_for(path, 1, timeout=20)
+    process.send_signal(signal.SIGINT)
+    status, _, err, took = end_of(process)
+    assert status in (130, -signal.SIGINT)
+    assert err.rstrip().endswith("KeyboardInterrupt")
+    assert took < 2
+    assert reason(server) == "interrupted"
+
+
+def test_ctrl_c_while_the_session_starts(server: ScriptedServer) -> None:
+    server.on("/create_session", Hang())
+    process = run(server, "")
+    server.requests.wait_for("/create_session", 1, timeout=20)
+    process.send_signal(signal.SIGINT)
+    status, _, _, took = end_of(process)
+    assert status in (130, -signal.SIGINT)
+    assert took < 2
+    server.wait_for_connections(0)
+
+
+def test_a_closed_client_ends_at_once(server: ScriptedServer) -> None:
+    status, out, err, _ = end_of(run(server, 'service.close()\nprint("end", time.time(), flush=True)'))
+    assert (status, err) == (0, "")
+    assert time.time() - float(out.split()[-1]) < 1
+    assert len(server.requests.to(FINISH)) == 1
