@@ -10,11 +10,12 @@ from typing import Any
 
 from flask import Blueprint, Response, redirect, request
 
-from tinkex.local.checkpoints import INFO_FILE, WEIGHTS_FILE, Checkpoint, Key
+from tinkex.local.checkpoints import Checkpoint
 from tinkex.local.lora import LoraSpec
 from tinkex.local.model import BASE_MODEL
 from tinkex.local.problems import Refused
 from tinkex.local.state import Session, State
+from tinkex.local.storage import INFO_FILE, WEIGHTS_FILE, Key
 
 from .common import body, page, ttl
 

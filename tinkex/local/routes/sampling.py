@@ -11,7 +11,6 @@ from flask import Blueprint, request
 
 from tinkex.local.batches import check_tokens, json_chunks, json_tensor
 from tinkex.local.byte_tokenizer import VOCAB_SIZE
-from tinkex.local.checkpoints import Key
 from tinkex.local.fields import Fields
 from tinkex.local.futures import Promise
 from tinkex.local.model import BASE_MODEL, MAX_CONTEXT_LENGTH
@@ -19,6 +18,7 @@ from tinkex.local.problems import Refused
 from tinkex.local.results import Result
 from tinkex.local.sampling import SampleRequest, sample
 from tinkex.local.state import Sampler, State
+from tinkex.local.storage import Key
 from tinkex.local.training import Snapshot
 from tinkex.local.work import Task
 

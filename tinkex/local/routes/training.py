@@ -8,13 +8,13 @@ from flask import Blueprint, request
 
 from tinkex.local import batches
 from tinkex.local.adamw import AdamParams
-from tinkex.local.checkpoints import Key, check_name
 from tinkex.local.fields import Fields
 from tinkex.local.lora import MAX_RANK, LoraSpec
 from tinkex.local.model import BASE_MODEL, TOKENIZER_ID
 from tinkex.local.problems import Refused
 from tinkex.local.results import Document
 from tinkex.local.state import Model, Session, State
+from tinkex.local.storage import Key, check_name
 
 from .common import body, finished, queue, submitted, ttl
 
