@@ -13,7 +13,13 @@ from tinkex.config import Config
 
 def config(server: ScriptedServer, **settings: Any) -> Config:
     """A config for ``server`` whose waits are short."""
-    quick = {"api_key": "tml-test", "retry_delay": 0.001, "retry_delay_max": 0.01, "max_tries": 4}
+    quick = {
+        "api_key": "tml-test",
+        "retry_delay": 0.001,
+        "retry_delay_max": 0.01,
+        "max_tries": 4,
+        "telemetry": False,
+    }
     return Config(base_url=server.url, **{**quick, **settings})
 
 

@@ -9,10 +9,10 @@
 ``ServiceClient`` is where to start; ``types`` holds the data; every error is a ``TinkerError``.
 """
 
-from tinkex import types
+from tinkex import logs, metrics, types
 from tinkex._version import __version__
 from tinkex.admin_client import AdminClient
-from tinkex.config import Config
+from tinkex.config import Config, log_level
 from tinkex.download.paths import UnsafeDownloadError
 from tinkex.errors import (
     APIConnectionError,
@@ -46,6 +46,10 @@ from tinkex.supervisor import ClientSupervisor
 from tinkex.training_client import TrainingClient
 from tinkex.types import *  # noqa: F403
 from tinkex.types import __all__ as _type_names
+
+logs.quiet()
+if _level := log_level():
+    logs.show(_level)
 
 __all__ = [
     "AdminClient",
@@ -81,6 +85,7 @@ __all__ = [
     "TrainingClient",
     "UnprocessableEntityError",
     "__version__",
+    "metrics",
     "types",
     *_type_names,
 ]

@@ -61,6 +61,7 @@ class Config:
     wire_format: WireFormat = "auto"
     """Of training bodies: ``auto`` tries proto first and falls back to JSON where a server refuses it."""
     telemetry: bool = True
+    """Report the session's start, end and errors to the server; never done for ``local://``."""
 
     def __post_init__(self) -> None:
         _check_url(self.base_url)
@@ -125,6 +126,11 @@ class Config:
         headers = {name: value for name, value in access.items() if value}
         settings["default_headers"] = headers | dict(settings.get("default_headers") or {})
         return cls(**settings)
+
+
+def log_level() -> str | None:
+    """What ``TINKER_LOG`` wants to see of the ``tinkex`` logger: ``debug``, ``info``, ``warning``, ``error``."""
+    return os.environ.get("TINKER_LOG") or None
 
 
 def _check_url(url: object) -> None:

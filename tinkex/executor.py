@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextvars
 import itertools
 import logging
 import threading
@@ -38,11 +39,15 @@ class DaemonExecutor(Executor):
         renew_after_fork(self)
 
     def run(self, task: Callable[[], None]) -> None:
-        """Run ``task`` on a thread; it must deal with its own errors (one that escapes is logged)."""
+        """Run ``task`` on a thread; it must deal with its own errors (one that escapes is logged).
+
+        It sees the context variables of the caller, such as the span that a tracer has open.
+        """
+        entry = (contextvars.copy_context(), task)
         with self._changed:
             if self._shut_down:
                 raise RuntimeError(f"executor {self.name!r} is shut down")
-            self._tasks.append(task)
+            self._tasks.append(entry)
             if self._idle >= len(self._tasks):
                 self._changed.notify()
                 return
@@ -59,7 +64,7 @@ class DaemonExecutor(Executor):
                 self._threads.discard(thread)
                 if self._threads:
                     return  # another one will get to it
-                self._tasks.remove(task)
+                self._tasks.remove(entry)
             raise
 
     def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
@@ -77,7 +82,7 @@ class DaemonExecutor(Executor):
         """
         with self._changed:
             self._shut_down = True
-            dropped = [task for task in self._tasks if cancel_futures and isinstance(task, _Call)]
+            dropped = [task for _, task in self._tasks if cancel_futures and isinstance(task, _Call)]
             threads = list(self._threads)
             self._changed.notify_all()
         for task in dropped:
@@ -99,19 +104,19 @@ class DaemonExecutor(Executor):
                 if not self._tasks:
                     self._threads.discard(threading.current_thread())
                     return
-                task = self._tasks.popleft()
+                context, task = self._tasks.popleft()
             try:
-                task()
+                context.run(task)
             except BaseException:
                 logger.exception("a task of executor %r failed", self.name)
-            del task  # an idle worker must keep no client alive
+            del context, task  # an idle worker must keep no client alive
 
     def _has_news(self) -> bool:
         return bool(self._tasks) or self._shut_down
 
     def _reset(self) -> None:
         self._changed = threading.Condition()
-        self._tasks: collections.deque[Callable[[], None]] = collections.deque()
+        self._tasks: collections.deque[tuple[contextvars.Context, Callable[[], None]]] = collections.deque()
         self._threads: set[threading.Thread] = set()
         self._idle = 0
 

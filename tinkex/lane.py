@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import collections
+import contextvars
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from tinkex.api.futures import Promise
@@ -77,6 +79,8 @@ class Lane:
 
     def queue(self, job: Callable[[], None]) -> None:
         """Run ``job`` after those queued before it. It must deal with its own errors."""
+        # In the context of its caller, not of whoever's job the thread began with.
+        job = partial(contextvars.copy_context().run, job)
         with self._lock:
             self._jobs.append(job)
             if self._draining:

@@ -9,8 +9,9 @@ HIDDEN = "[hidden]"
 SHORTEST = 8
 """A "secret" of fewer characters is more likely a part of some innocent word."""
 
-# Keys start with ``tml-``, JWTs with ``eyJ``. Up to the next quote, so that JSON stays JSON.
-_CREDENTIAL = re.compile(r"""(?<![A-Za-z0-9])(?:tml-|eyJ)[^\s"'\\<>]{4,}""")
+# Keys start with ``tml-``, JWTs with ``eyJ``: at the start of a word (as "html-" is not), or after a line
+# break as ``repr`` and JSON write it. They end before a quote, so that JSON stays JSON.
+_CREDENTIAL = re.compile(r"""(?:(?<![A-Za-z0-9])|(?<=\\[nrt]))(?:tml-|eyJ)[^\s"'\\<>]{4,}""")
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:

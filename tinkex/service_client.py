@@ -25,6 +25,7 @@ from tinkex.sampling_client import SamplingClient
 from tinkex.session import Session
 from tinkex.session_manager import SessionManager
 from tinkex.supervisor import ClientSupervisor
+from tinkex.telemetry import Telemetry
 from tinkex.training_client import TrainingClient
 from tinkex.types.checks import tinker_path
 from tinkex.types.retry import RetryConfig
@@ -106,12 +107,19 @@ class ServiceClient:
         status: Status = (
             "success" if kind is None else "errored" if issubclass(kind, Exception) else "interrupted"
         )
+        telemetry = self.get_telemetry()
+        if status == "errored" and error is not None and telemetry is not None:
+            telemetry.log_exception(error)
         self.close(status)
 
     @property
     def session_id(self) -> str:
         """The id of the session on the server."""
         return self._session.id
+
+    def get_telemetry(self) -> Telemetry | None:
+        """Where to report events of one's own; None if telemetry is off, as it always is for ``local://``."""
+        return self._session.telemetry
 
     def clients(self) -> list[TrainingClient | SamplingClient | RestClient]:
         """The living clients that this one made."""

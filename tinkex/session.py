@@ -21,11 +21,14 @@ from tinkex.handshake import connect
 from tinkex.http.transport import Transport
 from tinkex.limits import ByteBudget, pause_of
 from tinkex.session_manager import SessionManager
+from tinkex.telemetry import Telemetry
 from tinkex.types.server import DynamicFlags, ServerFlags
 
 WORK_THREADS = 1024
 """Bound of the threads that create clients, send training requests and poll for their results."""
 MIN_REFRESH = 10.0
+LAST_REPORT = 1.0
+"""Seconds that the end of a session may wait for its last telemetry."""
 FORK_RANGE = 1_000_000
 """A forked child numbers its models and samplers from its process id times this, apart from its parent's."""
 
@@ -93,6 +96,10 @@ class Session(AttachedSession):
             transport.close()
             raise
         self._attach(config, transport, flags, session_id)
+        self.telemetry: Telemetry | None = None
+        if config.telemetry and not config.is_local:
+            self.telemetry = Telemetry(transport, session_id)
+            self.telemetry.session_started()
         self._ended: TinkerError | None = None
         self._owner = os.getpid()
         self._inherited = False
@@ -101,7 +108,7 @@ class Session(AttachedSession):
         self._lock = threading.Lock()
         # Once nobody uses the session any more it beats no more. What runs then may not hold self.
         self._finalizer = weakref.finalize(
-            self, _let_go_aside, manager, self.id, self.transport, self._executors
+            self, _let_go_aside, manager, self.id, self.transport, self._executors, self.telemetry
         )
         self._finalizer.atexit = False
         renew_after_fork(self)
@@ -141,6 +148,11 @@ class Session(AttachedSession):
             was_open = self._ended is None
             self._ended = ClientClosedError(f"the client of session {self.id} was closed")
         end = time.monotonic() + seconds
+        is_mine = was_open and self.made_by(os.getpid())
+        if self.telemetry is not None:
+            if is_mine:
+                self.telemetry.session_ended()
+            self.telemetry.stop()
         self.manager.stop_session(self.id, seconds / 4, self.transport)
 
         def tell() -> None:
@@ -148,8 +160,10 @@ class Session(AttachedSession):
                 api.finish_session(self.transport, self.id, status, detail, seconds / 4, tries)
 
         try:
-            if was_open and self.made_by(os.getpid()):
+            if is_mine:
                 _run_within(seconds / 2, tell)
+            if self.telemetry is not None:
+                self.telemetry.join(min(LAST_REPORT, seconds / 4))
         finally:
             # What is pending fails at once now, and what is queued as soon as it begins.
             self.transport.close()
@@ -188,8 +202,16 @@ def _let_go_aside(*args: Any) -> None:
         _thread.start_new_thread(_let_go, args)
 
 
-def _let_go(manager: SessionManager, session_id: str, transport: Transport, executors: _Executors) -> None:
+def _let_go(
+    manager: SessionManager,
+    session_id: str,
+    transport: Transport,
+    executors: _Executors,
+    telemetry: Telemetry | None,
+) -> None:
     transport.close()
+    if telemetry is not None:
+        telemetry.stop()
     manager.stop_session(session_id, transport=transport)
     for executor in _living(executors):
         executor.shutdown(wait=False)

@@ -1,0 +1,30 @@
+"""Reports of what happened to a session."""
+
+from __future__ import annotations
+
+import os
+import platform
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from tinkex.api.call import send
+from tinkex.api.service import PROTOCOL_VERSION
+from tinkex.http.transport import Transport
+
+_PROCESS = uuid.uuid4()
+
+
+def send_telemetry(
+    transport: Transport, session_id: str, events: Sequence[dict[str, Any]], timeout: float
+) -> None:
+    """Report ``events`` of one session. One try of ``timeout`` seconds."""
+    payload = {
+        "session_id": session_id,
+        "platform": platform.system(),
+        "sdk_version": PROTOCOL_VERSION,
+        # The same for all sessions of a process, and another one in a forked child.
+        "process_uuid": str(uuid.uuid5(_PROCESS, str(os.getpid()))),
+        "events": events,
+    }
+    send(transport, "POST", "/telemetry", payload, timeout=timeout, tries=1)
