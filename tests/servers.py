@@ -130,11 +130,11 @@ class ScriptedServer:
         self._hanging: set[Hang] = set()
         self._connections: set[socket.socket] = set()
         self._connection_numbers = itertools.count(1)
-        self._tinker = _Tinker()
         self._stopping = False
         self._http = _HTTPServer(("127.0.0.1", port), _Handler)
         self._http.scripted = self
         self.port: int = self._http.server_address[1]
+        self._tinker = _Tinker(self.port)
         self.url = f"http://127.0.0.1:{self.port}"
         self._thread = threading.Thread(
             target=self._http.serve_forever,
@@ -296,7 +296,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 class _Tinker:
     """The answers of a server that does as it should: work is done as soon as it is asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: int) -> None:
+        self._name = name
         self._numbers = itertools.count(1)
         self._results: dict[str, dict[str, Any]] = {}
 
@@ -327,7 +328,7 @@ class _Tinker:
 
     def _at_once(self, path: str, body: dict[str, Any]) -> Scripted:
         if path == "/create_session":
-            return {"session_id": f"session-{next(self._numbers)}"}
+            return {"session_id": f"session-{self._name}-{next(self._numbers)}"}
         if path == "/create_sampling_session":
             return {"sampling_session_id": f"{body['session_id']}:sample:{body['sampling_session_seq_id']}"}
         if path == "/get_info":

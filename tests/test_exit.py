@@ -109,8 +109,10 @@ BLOCKED = {
 }
 
 
-@pytest.mark.parametrize("within", ["a with block", "a bare script"])
-@pytest.mark.parametrize("call", list(BLOCKED))
+@pytest.mark.parametrize(
+    ("call", "within"),
+    [("a result", "a with block"), *((call, "a bare script") for call in BLOCKED)],
+)
 def test_ctrl_c_during_a_blocking_call(server: ScriptedServer, call: str, within: str) -> None:
     path, code = BLOCKED[call]
     server.on(path, Hang())

@@ -220,7 +220,7 @@ def test_a_fork_while_every_lock_is_in_use_never_deadlocks(server: ScriptedServe
         thread.start()
 
     def use_all(number: int) -> None:
-        if number % 10 == 0:
+        if number % 20 == 0:
             sample()
             children()
             start_and_stop()
