@@ -1,4 +1,4 @@
-"""Settings, and the only place that reads the environment.
+"""Settings, and the only place that reads the environment and the stored login.
 
 A ``Config`` is made once (``Config.from_env``), never changes, and is passed down; two clients with two
 configs share nothing but the process. Its ``repr`` hides secrets.
@@ -6,10 +6,12 @@ configs share nothing but the process. Its ``repr`` hides secrets.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -69,8 +71,8 @@ class Config:
             _check_key(self.api_key)
         if not self.is_local and not self.api_key and not self.credential_cmd:
             raise ConfigError(
-                "no API key: pass api_key=..., set TINKER_API_KEY, or use base_url='local://' "
-                "for the embedded server, which needs none"
+                "no API key: pass api_key=..., set TINKER_API_KEY, run 'tinkex auth login', or use "
+                "base_url='local://' for the embedded server, which needs none"
             )
         if self.wire_format not in ("auto", "proto", "json"):
             raise ConfigError(f"wire_format must be 'auto', 'proto' or 'json', not {self.wire_format!r}")
@@ -103,7 +105,7 @@ class Config:
 
         Reads ``TINKER_API_KEY``, ``TINKER_BASE_URL``, ``TINKER_PROJECT_ID``, ``TINKER_TAGS`` (comma list),
         ``TINKER_TELEMETRY``, ``TINKER_CREDENTIAL_CMD`` and ``CLOUDFLARE_ACCESS_CLIENT_ID`` / ``_SECRET``;
-        an empty variable counts as unset.
+        an empty variable counts as unset. Without a key or a command for one, the stored login is used.
         """
         given = {name: value for name, value in overrides.items() if value is not None}
         unknown = given.keys() - {f.name for f in fields(cls)}
@@ -119,6 +121,9 @@ class Config:
             "telemetry": env.get("TINKER_TELEMETRY", "1").lower() not in ("0", "false", "no", "off"),
         }
         settings = {name: value for name, value in found.items() if value is not None} | given
+        local = str(settings.get("base_url")).startswith(LOCAL_SCHEME + "://")
+        if not local and "api_key" not in settings and "credential_cmd" not in settings:
+            settings["api_key"] = stored_key()
         access = {
             "CF-Access-Client-Id": env.get("CLOUDFLARE_ACCESS_CLIENT_ID"),
             "CF-Access-Client-Secret": env.get("CLOUDFLARE_ACCESS_CLIENT_SECRET"),
@@ -131,6 +136,25 @@ class Config:
 def log_level() -> str | None:
     """What ``TINKER_LOG`` wants to see of the ``tinkex`` logger: ``debug``, ``info``, ``warning``, ``error``."""
     return os.environ.get("TINKER_LOG") or None
+
+
+def credentials_path() -> Path:
+    """The file of stored logins, which the official tool reads and writes too."""
+    return Path(os.path.expanduser("~"), ".tinker", "credentials.json")
+
+
+def stored_key() -> str | None:
+    """The default key of the stored logins, None if there is none; raises ``ConfigError`` for a damaged file."""
+    path = credentials_path()
+    try:
+        stored = json.loads(path.read_text("utf-8"))
+        record = stored.get("keys", {}).get(stored.get("default"))
+        return None if record is None else str(record["key"])
+    except OSError:
+        return None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        # What it holds may be a key, so neither the message nor the traceback shows it.
+        raise ConfigError(f"{path} is damaged: delete it and run 'tinkex auth login'") from None
 
 
 def _check_url(url: object) -> None:

@@ -1,51 +1,76 @@
-"""The command group, and how every command fails: one line that says what went wrong."""
+"""The command group: which commands there are. Each is imported when it is used, so that help comes at once."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import click
 
 from tinkex._version import __version__
-from tinkex.cli.dataset import DatasetError
-from tinkex.cli.quickstart import quickstart
-from tinkex.errors import InputError, TinkerError
+from tinkex.cli.failures import one_line
 
+COMMANDS = {
+    "quickstart": "Fine-tune a model on PATH and show its answer to a prompt before and after.",
+    "sample": "Continue a prompt: text in, text out.",
+    "model": "The models on offer.",
+    "run": "Training runs.",
+    "checkpoint": "Saved checkpoints.",
+    "session": "Sessions.",
+    "auth": "The API key.",
+    "serve": "Run the embedded server for other programs.",
+    "version": "The version of Tinkex.",
+}
+"""Name, which is also that of its module and its function there, and the first line of its help."""
 
-class CallFailed(click.ClickException):
-    """One line on stderr, exit status 1."""
+_EPILOG = """\b
+The server is --base-url, else TINKER_BASE_URL, else the hosted service; the API key
+is TINKER_API_KEY, else what TINKER_CREDENTIAL_CMD prints, else the stored login.
+Exit status: 0, 1 for a failed call, 2 for bad usage.
 
-    def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
-
-
-class BadInput(CallFailed):
-    """One line on stderr, exit status 2."""
-
-    exit_code = 2
+\b
+Completion of commands and options by the shell:
+  bash  eval "$(_TINKEX_COMPLETE=bash_source tinkex)"            in ~/.bashrc
+  zsh   eval "$(_TINKEX_COMPLETE=zsh_source tinkex)"             in ~/.zshrc
+  fish  _TINKEX_COMPLETE=fish_source tinkex | source             in ~/.config/fish/config.fish
+"""
 
 
 class Commands(click.Group):
-    """A group that turns our errors into one line; what we did not expect keeps its traceback."""
+    """A group whose commands are modules beside this one, and which fails in one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"tinkex.cli.{cmd_name}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with one_line():
+            return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with one_line():
             return super().invoke(ctx)
-        except (DatasetError, InputError) as error:
-            raise BadInput(str(error)) from error
-        except TinkerError as error:
-            raise CallFailed(str(error)) from error
-        except ModuleNotFoundError as error:
-            if error.name not in ("numpy", "flask", "waitress", "safetensors"):
-                raise
-            cure = f"the embedded server needs {error.name}: pip install 'tinkex[local]', or give --base-url"
-            raise CallFailed(cure) from error
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--format",
+    "-f",
+    "style",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="Of the output; also an option of every command.",
+)
 @click.version_option(__version__, prog_name="tinkex")
-def cli() -> None:
+def cli(style: str) -> None:
     """Fine-tune and sample language models through the Tinker API."""
-
-
-cli.add_command(quickstart)

@@ -1,0 +1,40 @@
+"""Lists that come in pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import click
+
+from tinkex.cli.progress import progress
+
+T = TypeVar("T")
+PAGE = 100
+
+limit_option = click.option(
+    "--limit",
+    type=click.IntRange(0),
+    default=20,
+    show_default=True,
+    help="The most to list; 0 for all.",
+)
+
+
+def collect(
+    fetch: Callable[[int, int], tuple[Sequence[T], int | None]], limit: int, label: str
+) -> tuple[list[T], int | None]:
+    """The first ``limit`` items (0: all), and how many there are, None if the server does not say.
+
+    ``fetch(limit, offset)`` gives a page and that count.
+    """
+    found: list[T] = []
+    with progress(label) as update:
+        while True:
+            wanted = min(PAGE, limit - len(found)) if limit else PAGE
+            page, total = fetch(wanted, len(found))
+            found += page
+            update(len(found), total if not limit or total is None else min(limit, total))
+            last = len(page) < wanted if total is None else len(found) >= total
+            if last or not page or len(found) == limit:
+                return found, total

@@ -1,0 +1,72 @@
+"""A progress bar on stderr, for work that takes more than a second, and only on a terminal."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+Update = Callable[[int, "int | None"], None]
+"""Called with how much is done and how much there is in all, None if that is unknown."""
+
+PATIENCE = 1.0
+
+
+@contextmanager
+def progress(label: str, *, in_bytes: bool = False) -> Iterator[Update]:
+    """Show how far the work of the block is, as it tells by calling what this gives it."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    bar = _Bar(label, in_bytes)
+    timer = threading.Timer(PATIENCE, bar.start)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield bar.update
+    finally:
+        timer.cancel()
+        bar.stop()
+
+
+class _Bar:
+    """Starts late, from a timer's thread, with what it was told until then."""
+
+    def __init__(self, label: str, in_bytes: bool) -> None:
+        self._label = label
+        self._in_bytes = in_bytes
+        self._lock = threading.Lock()
+        self._bar: Any = None
+        self._task: Any = None
+        self._state: tuple[int, int | None] = (0, None)
+        self._stopped = False
+
+    def start(self) -> None:
+        from rich import progress as rich
+        from rich.console import Console
+
+        amount = rich.DownloadColumn() if self._in_bytes else rich.MofNCompleteColumn()
+        columns = (rich.TextColumn("{task.description}"), rich.BarColumn(), amount, rich.TimeElapsedColumn())
+        with self._lock:
+            if not self._stopped:
+                self._bar = rich.Progress(*columns, console=Console(stderr=True), transient=True)
+                self._task = self._bar.add_task(self._label, total=None)
+                self._bar.start()
+                self._show()
+
+    def update(self, done: int, total: int | None) -> None:
+        with self._lock:
+            self._state = (done, total)
+            self._show()
+
+    def stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            if self._bar is not None:
+                self._bar.stop()
+
+    def _show(self) -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self._state[0], total=self._state[1])

@@ -1,0 +1,165 @@
+"""``tinkex sample``: text in, text out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from concurrent.futures import Future, as_completed
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
+
+import click
+
+from tinkex.cli import call as calls
+from tinkex.cli.failures import BadInput, CallFailed
+from tinkex.cli.progress import progress
+
+if TYPE_CHECKING:
+    from tinkex import SamplingClient, ServiceClient
+    from tinkex.tokenizers import Tokenizer
+    from tinkex.types import SampledSequence, SampleResponse
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Which sample of which prompt, both from 0."""
+
+    prompt: int
+    sample: int
+
+
+@click.command()
+@click.argument("prompt", required=False)
+@click.option(
+    "--file",
+    "-i",
+    "source",
+    type=click.File("r", encoding="utf-8"),
+    help="A file that is the prompt; or, ending in .jsonl, has objects with a 'prompt'. - is standard input.",
+)
+@click.option("--model", "-m", help="A base model, or a tinker:// path. [default: the server's first model]")
+@click.option(
+    "--num-samples", "-n", type=click.IntRange(1), default=1, show_default=True, help="Of each prompt."
+)
+@click.option("--max-tokens", type=click.IntRange(1), default=128, show_default=True)
+@click.option(
+    "--temperature", type=click.FloatRange(0), default=1.0, show_default=True, help="0: the likeliest."
+)
+@click.option("--top-k", type=click.IntRange(1), help="Only the likeliest so many tokens. [default: all]")
+@click.option("--top-p", type=click.FloatRange(0, 1), default=1.0, show_default=True)
+@click.option("--seed", type=int, help="Of the first sample; each one more has the next.")
+@click.option("--stop", multiple=True, help="Text to stop at; may be repeated.")
+@calls.server
+def sample(
+    call: calls.Call,
+    prompt: str | None,
+    source: IO[str] | None,
+    model: str | None,
+    num_samples: int,
+    max_tokens: int,
+    temperature: float,
+    top_k: int | None,
+    top_p: float,
+    seed: int | None,
+    stop: tuple[str, ...],
+) -> None:
+    """Continue PROMPT, or the prompts of a file; each sample is printed as soon as it is there."""
+    from tinkex.types import ModelInput, SamplingParams
+
+    prompts = _prompts(prompt, source)
+    with call.service() as service, progress("sampling") as update:
+        sampler = _sampler(service, model)
+        tokenizer = sampler.get_tokenizer()
+        futures: dict[Future[SampleResponse], _Place] = {}
+        for number, text in enumerate(prompts):
+            tokens = ModelInput.from_ints(tokenizer.encode(text))
+            for index in range(num_samples):
+                params = SamplingParams(
+                    max_tokens=max_tokens,
+                    seed=None if seed is None else seed + index,
+                    stop=list(stop) or None,
+                    temperature=temperature,
+                    top_k=top_k or -1,
+                    top_p=top_p,
+                )
+                futures[sampler.sample(tokens, 1, params)] = _Place(number, index)
+        samples = []
+        for done, future in enumerate(as_completed(futures), 1):
+            place, sequence = futures[future], future.result().sequences[0]
+            text = _text(tokenizer, sequence, stop)
+            samples.append(_record(place, text, sequence))
+            if not call.as_json:
+                _print(place, text, sequence.stop_reason, several=len(futures) > 1)
+            update(done, len(futures))
+        if call.as_json:
+            samples.sort(key=lambda found: (found["prompt_index"], found["sample_index"]))
+            click.echo(json.dumps({"model": model or sampler.get_base_model(), "samples": samples}, indent=2))
+
+
+def _prompts(prompt: str | None, source: IO[str] | None) -> list[str]:
+    if (prompt is None) is (source is None):
+        raise click.UsageError("give either a prompt or --file")
+    if source is None:
+        found = [prompt or ""]
+    else:
+        try:
+            text = source.read()
+        except UnicodeDecodeError:
+            raise BadInput(f"{source.name} is not UTF-8 text") from None
+        found = _records(text, source.name) if source.name.endswith(".jsonl") else [text]
+    if not found or not all(found):
+        raise BadInput("a prompt is empty: give at least one character")
+    return found
+
+
+def _records(text: str, name: str) -> list[str]:
+    prompts = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                record = json.loads(line)
+            except ValueError:
+                record = None
+            if not isinstance(record, dict) or not isinstance(record.get("prompt"), str):
+                raise BadInput(f'{name}, line {number}: expected an object such as {{"prompt": "Why?"}}')
+            prompts.append(record["prompt"])
+    return prompts
+
+
+def _sampler(service: ServiceClient, model: str | None) -> SamplingClient:
+    if model is not None and model.startswith("tinker://"):
+        return service.create_sampling_client(model_path=model)
+    if model is None:
+        offered = service.get_server_capabilities().supported_models
+        model = next((found.model_name for found in offered if found.model_name), None)
+    if model is None:
+        raise CallFailed("the server names no model: name one with --model")
+    return service.create_sampling_client(base_model=model)
+
+
+def _text(tokenizer: Tokenizer, sequence: SampledSequence, stop: tuple[str, ...]) -> str:
+    text = tokenizer.decode(list(sequence.tokens))
+    # The text that a sample stopped at is the end of it, on some servers.
+    return next((text.removesuffix(end) for end in stop if end and text.endswith(end)), text)
+
+
+def _record(place: _Place, text: str, sequence: SampledSequence) -> dict[str, object]:
+    return {
+        "prompt_index": place.prompt,
+        "sample_index": place.sample,
+        "text": text,
+        "stop_reason": sequence.stop_reason,
+        "tokens": list(sequence.tokens),
+        "logprobs": None if sequence.logprobs is None else list(sequence.logprobs),
+    }
+
+
+def _print(place: _Place, text: str, reason: str, *, several: bool) -> None:
+    if sys.stdout.isatty():
+        # What a terminal would act on is spelled out; lines stay lines.
+        text = "".join(
+            c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode("ascii") for c in text
+        )
+    if several:
+        click.echo(f"--- prompt {place.prompt + 1}, sample {place.sample + 1} ({reason})")
+    click.echo(text)

@@ -1,0 +1,48 @@
+"""``tinkex serve``: the embedded server for other programs."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+from tinkex.cli import call as calls
+from tinkex.cli.failures import CallFailed
+from tinkex.cli.output import show
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 for a free one."
+)
+@click.option(
+    "--directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keeps checkpoints. [default: they are kept in memory]",
+)
+@click.option("--api-key", envvar="TINKEX_SERVE_API_KEY", help="The key to ask for. [default: any will do]")
+@calls.output
+def serve(call: calls.Call, host: str, port: int, directory: Path | None, api_key: str | None) -> None:
+    """Run the embedded server until Ctrl-C or SIGTERM; its URL is printed once it answers."""
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    # By name: the two faces know each other only here, and the extra for it may be missing.
+    server = import_module("tinkex.local").LocalServer(directory, host=host, port=port, api_key=api_key)
+    try:
+        server.start()
+    except OSError as error:
+        raise CallFailed(
+            f"cannot serve on {host}:{port}: {error.strerror or error}; try another --port"
+        ) from error
+    try:
+        show(call, {"base_url": server.base_url}, f"Tinker server on {server.base_url}")
+        # Short waits: on Windows a plain wait would not see Ctrl-C.
+        while not ended.wait(0.5):
+            pass
+    finally:
+        server.stop()
