@@ -199,7 +199,7 @@ def test_a_hook_may_fail_and_may_use_the_metrics(
 
     def look(event: metrics.ResponseEvent) -> None:
         seen.append(metrics.snapshot().requests)
-        metrics.on_response(seen.append)()  # entered and removed at once
+        metrics.on_response(look)()  # entered and removed at once
 
     def fail(event: object) -> None:
         raise RuntimeError("of the hook")
