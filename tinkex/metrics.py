@@ -13,7 +13,7 @@ import math
 import threading
 from bisect import bisect_left
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tinkex.forks import renew_after_fork
 from tinkex.hooks import RequestEvent, ResponseEvent, RetryEvent, on_request, on_response, on_retry
@@ -36,8 +36,7 @@ _BOUNDS = [1e-4 * GROWTH**power for power in range(164)]
 """Upper ends of the latency buckets, from 0.1 ms to nine minutes: a percentile is good to 5 %."""
 
 
-@dataclass(frozen=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """The calls to one endpoint that are over. Times are in seconds, of whole calls with all their tries."""
 
     calls: int
@@ -50,8 +49,7 @@ class Endpoint:
     longest: float
 
 
-@dataclass(frozen=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """What has been counted since the process started, was forked, or since ``reset()``."""
 
     requests: int
