@@ -131,6 +131,7 @@ def _train(
 ) -> list[float]:
     """Train under a progress bar (on a terminal's stderr only); the loss after each step."""
     console = Console(stderr=True)
+    console.quiet = not console.is_terminal
     columns = (
         TextColumn("training"),
         BarColumn(),
@@ -140,7 +141,7 @@ def _train(
     )
     losses: list[float] = []
     deadline = time.monotonic() + seconds
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("training", total=steps, loss="")
         for step in finetune.train(training, lessons, steps=steps, learning_rate=rate, target=LEARNED):
             losses.append(step.loss)
