@@ -12,13 +12,13 @@ from tinkex.cli.failures import one_line
 
 COMMANDS = {
     "quickstart": "Fine-tune a model on PATH and show its answer to a prompt before and after.",
-    "sample": "Continue a prompt: text in, text out.",
+    "sample": "Continue PROMPT, or the prompts of a file.",
     "model": "The models on offer.",
     "run": "Training runs.",
     "checkpoint": "Saved checkpoints.",
     "session": "Sessions.",
     "auth": "The API key.",
-    "serve": "Run the embedded server for other programs.",
+    "serve": "Run the embedded server until Ctrl-C or SIGTERM.",
     "version": "The version of Tinkex.",
 }
 """Name, which is also that of its module and its function there, and the first line of its help."""

@@ -99,8 +99,15 @@ def status(call: calls.Call) -> None:
 @calls.server
 def whoami(call: calls.Call) -> None:
     """Show whose API key it is."""
+    from tinkex import NotFoundError
+
     with call.rest() as client, progress("server"):
-        found = client.whoami().result()
+        try:
+            found = client.whoami().result()
+        except NotFoundError:
+            raise CallFailed(
+                "this server does not tell whose key it is; 'tinkex auth status' checks it"
+            ) from None
     document = {"user_urn": found.user_urn, "org_urn": found.org_urn, "email": found.email}
     values = {"email": found.email, "user": found.user_urn, "organization": found.org_urn}
     show(call, document, properties("API key", values))

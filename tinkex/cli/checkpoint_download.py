@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +41,7 @@ def download(call: calls.Call, checkpoint_path: str, output: Path, force: bool) 
     from tinkex.types.rest import ParsedCheckpointTinkerPath
 
     path = ParsedCheckpointTinkerPath.from_tinker_path(checkpoint_path)
-    target = output / f"{path.training_run_id}_{path.checkpoint_id.replace('/', '_')}"
+    target = output / _folder_name(f"{path.training_run_id}_{path.checkpoint_id}")
     if target.exists() and not force:
         raise BadInput(f"{target} is there already; give --force to replace it, or another --output")
     with call.rest() as client, progress("downloading", in_bytes=True) as update:
@@ -48,6 +50,10 @@ def download(call: calls.Call, checkpoint_path: str, output: Path, force: bool) 
     done = {"checkpoint_path": checkpoint_path, "destination": str(target), "file_size_bytes": total}
     values = {"checkpoint": checkpoint_path, "folder": target, "size": size(total)}
     show(call, done, properties("downloaded", values))
+
+
+def _folder_name(text: str) -> str:
+    return text.replace("/", "_") if os.name != "nt" else re.sub(r'[<>:"/\\|?*]', "_", text)
 
 
 def fetch(

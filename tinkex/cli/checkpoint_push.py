@@ -77,7 +77,11 @@ def push_hf(
                     allow_patterns=list(allow_pattern) or None,
                     ignore_patterns=[*ignore_pattern, _MARKER],
                 )
-            except (hub.errors.HfHubHTTPError, OSError, ValueError) as error:
+            except click.ClickException:
+                raise
+            except (
+                Exception
+            ) as error:  # the hub's client has had several HTTP libraries, each with its errors
                 raise CallFailed(f"the hub refused: {error}") from error
     done = {"checkpoint_path": checkpoint_path, "repo_id": repo, "revision": revision, "public": public}
     values = {"checkpoint": checkpoint_path, "repository": repo, "revision": revision, "public": yes(public)}
@@ -117,7 +121,9 @@ def _other_checkpoint(hub: Any, api: Any, place: dict[str, Any], checkpoint_path
     """The checkpoint that the model card of a repository names, if it is another one."""
     try:
         card = Path(api.hf_hub_download(filename="README.md", **place)).read_text("utf-8", "replace")
-    except (hub.errors.EntryNotFoundError, hub.errors.RevisionNotFoundError):
+    except hub.utils.LocalEntryNotFoundError:  # means that the hub did not answer
+        raise
+    except (hub.utils.EntryNotFoundError, hub.utils.RevisionNotFoundError):
         return None
     named = re.search(r"tinker://[^\s`]+", card)
     return named[0] if named and named[0] != checkpoint_path else None

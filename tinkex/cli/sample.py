@@ -63,7 +63,7 @@ def sample(
     seed: int | None,
     stop: tuple[str, ...],
 ) -> None:
-    """Continue PROMPT, or the prompts of a file; each sample is printed as soon as it is there."""
+    """Continue PROMPT, or the prompts of a file. Each sample is printed as soon as it is there."""
     from tinkex.types import ModelInput, SamplingParams
 
     prompts = _prompts(prompt, source)
@@ -102,11 +102,12 @@ def _prompts(prompt: str | None, source: IO[str] | None) -> list[str]:
     if source is None:
         found = [prompt or ""]
     else:
+        name = str(getattr(source, "name", "standard input"))
         try:
             text = source.read()
         except UnicodeDecodeError:
-            raise BadInput(f"{source.name} is not UTF-8 text") from None
-        found = _records(text, source.name) if source.name.endswith(".jsonl") else [text]
+            raise BadInput(f"{name} is not UTF-8 text") from None
+        found = _records(text, name) if name.endswith(".jsonl") else [text]
     if not found or not all(found):
         raise BadInput("a prompt is empty: give at least one character")
     return found

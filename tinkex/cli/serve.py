@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-from importlib import import_module
 from pathlib import Path
 
 import click
@@ -27,12 +26,13 @@ from tinkex.cli.output import show
 @click.option("--api-key", envvar="TINKEX_SERVE_API_KEY", help="The key to ask for. [default: any will do]")
 @calls.output
 def serve(call: calls.Call, host: str, port: int, directory: Path | None, api_key: str | None) -> None:
-    """Run the embedded server until Ctrl-C or SIGTERM; its URL is printed once it answers."""
+    """Run the embedded server until Ctrl-C or SIGTERM. Its URL is printed once it answers."""
+    from tinkex.local import LocalServer
+
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
-    # By name: the two faces know each other only here, and the extra for it may be missing.
-    server = import_module("tinkex.local").LocalServer(directory, host=host, port=port, api_key=api_key)
+    server = LocalServer(directory, host=host, port=port, api_key=api_key)
     try:
         server.start()
     except OSError as error:
