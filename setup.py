@@ -25,6 +25,7 @@ EXTRAS = {
     "test": [
         "pytest>=8.0",
         "pytest-timeout>=2.3",
+        "gunicorn>=21",
         "hypothesis>=6.100",
         "responses>=0.25",
         "requests-mock>=1.12",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import multiprocessing
 import os
 import signal
@@ -279,7 +278,6 @@ def app(environ, start_response):
 """
 
 
-@pytest.mark.skipif(importlib.util.find_spec("gunicorn") is None, reason="gunicorn is not installed")
 def test_gunicorn_preloads_a_client_for_two_workers(server: ScriptedServer, tmp_path: Path) -> None:
     (tmp_path / "preloaded.py").write_text(APP, encoding="utf-8")
     server.on("/asample", Reply(200, {"request_id": "r"}, delay=0.05))

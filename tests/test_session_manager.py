@@ -41,7 +41,7 @@ def wait_until(true: Callable[[], bool], timeout: float = 5.0) -> None:
 
 
 def threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("tinkex-")]
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("tinkex-heartbeat")]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Union
+from typing import Any
 
 from tinkex.errors import InputError
 from tinkex.types.datum import Datum
@@ -17,7 +17,7 @@ from tinkex.types.tensor_data import TensorData
 from tinkex.types.training import ForwardBackwardOutput
 
 CustomLossFn = Callable[
-    [list[Datum], list[Any]], Union[tuple[Any, dict[str, float]], tuple[Any, dict[str, float], Sequence[Any]]]
+    [list[Datum], list[Any]], tuple[Any, dict[str, float]] | tuple[Any, dict[str, float], Sequence[Any]]
 ]
 """``(data, logprobs) -> (loss, metrics)`` over torch tensors, one per datum, of the shape of its
 ``target_tokens``; or, without torch, ``(loss, metrics, gradients)`` over numpy arrays, with d loss / d logprob
