@@ -17,6 +17,7 @@ from typing import Any
 import click
 import pytest
 from commands import KEY, Tinkex, tinkex_here
+from servers import Reply, ScriptedServer
 
 import tinkex
 from tinkex.cli import app, progress
@@ -134,6 +135,39 @@ def test_download(tinkex_here: Tinkex, held: Held, tmp_path: Path) -> None:
     assert str(folder) in tinkex_here("checkpoint", "download", held.state, "-o", "sub", "--force").out
     tinkex_here("checkpoint", "download", held.state + "x").fails(1, "one")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["sub"]
+
+
+def test_download_through_an_export(
+    tinkex_here: Tinkex, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that hands out training checkpoints only as exports: one is made, fetched and deleted."""
+    monkeypatch.setenv("TINKER_API_KEY", KEY)
+    path, export, deleted = (
+        "tinker://a/weights/b",
+        "tinker://s/external_weights/download",
+        "/training_runs/s/*",
+    )
+    kept = {"checkpoint_id": "weights/b", "checkpoint_type": "training", "tinker_path": path, "time": 0}
+    server.on("/training_runs/a/checkpoints", {"checkpoints": [kept]})
+    server.on("/save_weights_external", {"request_id": "saved"})
+    server.on(
+        "/retrieve_future",
+        lambda request: {"path": export} if request.json()["request_id"] == "saved" else None,
+    )
+    links = {
+        "urls": {"adapter.safetensors": f"{server.url}/files/adapter"},
+        "expires": "2999-01-01T00:00:00Z",
+    }
+    server.on("/training_runs/s/checkpoints/external_weights/download/external_weights_urls", links)
+    server.on("/files/adapter", Reply(200, b"weights"))
+    server.on(deleted, Reply(204, b""))
+    arguments = ("checkpoint", "download", path, "--base-url", server.url, "-f", "json")
+    done = tinkex_here(*arguments).json
+    assert Path(done["destination"], "adapter.safetensors").read_bytes() == b"weights"
+    assert [request.method for request in server.requests.to(deleted)][-1] == "DELETE"
+
+    server.on("/training_runs/a/checkpoints", {"checkpoints": []})
+    tinkex_here(*arguments, "--force").fails(1, "404")
 
 
 def test_deletion_asks_first(tinkex_here: Tinkex, held: Held) -> None:
@@ -363,7 +397,9 @@ class Terminal(io.StringIO):
         return super().write(text)
 
 
-def test_a_bar_shows_on_a_terminal_once_the_work_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bar_shows_on_a_terminal_once_the_work_takes_long(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     with progress.progress("quick work") as update:
@@ -375,5 +411,8 @@ def test_a_bar_shows_on_a_terminal_once_the_work_takes_long(monkeypatch: pytest.
     with progress.progress("long work") as update:
         update(1, 2)
         assert terminal.written.wait(10)
+        click.echo("the output")
         update(2, 2)
     assert "long work" in terminal.getvalue()
+    assert "the output" not in terminal.getvalue()
+    assert capsys.readouterr().out == "the output\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import stat
 import sys
@@ -74,6 +75,20 @@ def test_what_the_server_says_of_the_key_is_kept(
     }
     assert json.loads(stored.read_text()) == {"version": 1, "default": "77", "keys": {"77": record}}
     assert "laptop" in tinkex_here("auth", "logout").out
+
+
+def test_whoami(tinkex_here: Tinkex, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    claims = {"sub": "tml:user:1", "org_id": "2", "email": "ada@example.org"}
+    token = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    server.on("/auth/token", {"jwt": f"eyJ.{token}.x"})
+    monkeypatch.setenv("TINKER_API_KEY", KEY)
+    shown = tinkex_here("auth", "whoami", "--base-url", server.url, "-f", "json")
+    assert shown.json == {
+        "user_urn": "tml:user:1",
+        "org_urn": "tml:organization:2",
+        "email": "ada@example.org",
+    }
+    assert "email\tada@example.org\n" in tinkex_here("auth", "whoami", "--base-url", server.url).out
 
 
 def test_a_key_that_is_refused_is_not_kept(tinkex_here: Tinkex, stored: Path, server: ScriptedServer) -> None:

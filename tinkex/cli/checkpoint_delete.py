@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -95,16 +96,17 @@ def _described(checkpoint: Checkpoint) -> str:
 
 
 def _confirm(descriptions: list[str]) -> bool:
-    """Ask on stderr, so that stdout keeps the one document."""
+    """Ask on stderr: click would write to stdout too, which is for the one document."""
     for line in descriptions:
         click.echo(f"  {line}", err=True)
     count = len(descriptions)
     question = f"Delete {'this checkpoint' if count == 1 else f'these {count} checkpoints'} for good?"
-    try:
-        return click.confirm(question, err=True)
-    except click.Abort:
+    click.echo(f"{question} [y/N] ", nl=False, err=True)
+    answer = sys.stdin.readline()
+    if not answer:
         click.echo(err=True)
-        raise BadInput("nothing was deleted: answer y, or give --yes") from None
+        raise BadInput("nothing was deleted: answer y, or give --yes")
+    return answer.strip().lower() in ("y", "yes")
 
 
 def _delete(client: RestClient, paths: list[str]) -> list[tuple[str, str]]:

@@ -51,7 +51,13 @@ class _Bar:
         columns = (rich.TextColumn("{task.description}"), rich.BarColumn(), amount, rich.TimeElapsedColumn())
         with self._lock:
             if not self._stopped:
-                self._bar = rich.Progress(*columns, console=Console(stderr=True), transient=True)
+                self._bar = rich.Progress(
+                    *columns,
+                    console=Console(stderr=True),
+                    transient=True,
+                    # On a terminal what is printed goes above the bar; a file must get it as it is.
+                    redirect_stdout=sys.stdout.isatty(),
+                )
                 self._task = self._bar.add_task(self._label, total=None)
                 self._bar.start()
                 self._show()
