@@ -28,6 +28,7 @@ from tinkex.errors import (
 )
 from tinkex.forks import renew_after_fork
 from tinkex.http.auth import Credential, FixedKey, RenewedCredential, command_credential
+from tinkex.http.causes import cause_in_words, never_connected
 from tinkex.http.connections import CuttableAdapter
 from tinkex.http.endpoint import resolve
 from tinkex.http.retry import backoff, is_retryable, retry_after
@@ -110,9 +111,9 @@ class Transport:
         """Send one request, trying again what may succeed later, and return its answer.
 
         ``timeout`` (seconds, of one try's wait for data) and ``tries`` default to the config's; a status in
-        ``final`` is not tried again. All tries
-        share one idempotency key. Raises a child of ``APIStatusError`` for a refusal (unless
-        ``raise_for_status`` is False) and ``APIConnectionError`` if there was no answer.
+        ``final`` is not tried again. All tries share one idempotency key. Raises a child of
+        ``APIStatusError`` for a refusal (unless ``raise_for_status`` is False) and ``APIConnectionError`` if
+        there was no answer.
         """
         url = self._prefix + path
         if query:
@@ -240,8 +241,8 @@ class Transport:
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             self._raise_if_closed()
             raise APIConnectionError(
-                f"connection to {self.base_url} failed: {_cause(error)}",
-                method=method, url=url, sent=not _never_connected(error),
+                f"connection to {self.base_url} failed: {cause_in_words(error)}",
+                method=method, url=url, sent=not never_connected(error),
             ) from None  # fmt: skip
 
     def _without_secrets(self, response: Response) -> Response:
@@ -291,25 +292,3 @@ def _session_send_is_replaced() -> bool:
 
 def _token_is_stale(response: Response) -> bool:
     return response.status == 401 and 'error="invalid_token"' in response.headers.get("WWW-Authenticate", "")
-
-
-def _never_connected(error: BaseException) -> bool:
-    """Whether the failure came before a connection stood, so that nothing can have arrived."""
-    return any(isinstance(cause, urllib3.exceptions.NewConnectionError) for cause in _chain(error))
-
-
-def _cause(error: BaseException) -> str:
-    """The innermost reason in words; the outer layers repeat the address and object ids."""
-    causes = [cause for cause in _chain(error) if isinstance(cause, OSError) and cause.strerror]
-    return str(causes[-1].strerror) if causes else str(error)
-
-
-def _chain(error: BaseException) -> list[BaseException]:
-    found: list[BaseException] = []
-    queue: list[Any] = [error]
-    while queue and len(found) < 20:
-        one = queue.pop(0)
-        if isinstance(one, BaseException) and one not in found:
-            found.append(one)
-            queue += [getattr(one, "reason", None), one.__cause__, one.__context__, *one.args]
-    return found
