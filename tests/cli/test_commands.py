@@ -302,6 +302,34 @@ def test_a_wrong_key_and_a_wrong_place(
     tinkex_here("run", "list").fails(2, "no API key", "tinkex auth login")
 
 
+def test_what_a_server_says_cannot_act_on_the_terminal(
+    tinkex_here: Tinkex, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TINKER_API_KEY", KEY)
+    monkeypatch.setenv("TINKER_BASE_URL", server.url)
+    server.on("/get_server_capabilities", {"supported_models": [{"model_name": "red\x1b[31m"}]})
+    assert "red\\x1b[31m" in tinkex_here("model", "list").out
+    server.on("/get_server_capabilities", Reply(400, {"detail": "no\x1b[31m\nway"}))
+    tinkex_here("model", "list").fails(1, "no\\x1b[31m way")
+
+
+def test_completion_by_the_shell(run_python: Command) -> None:
+    code = "import sys; sys.argv = ['tinkex']; from tinkex.cli import main; main()"
+
+    def offered(words: str) -> list[str]:
+        asked = {
+            "_TINKEX_COMPLETE": "bash_complete",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(words.count(" ")),
+        }
+        lines = run_python("-c", code, **asked).stdout.split()
+        return [line.partition(",")[2] for line in lines]
+
+    assert offered("tinkex che") == ["checkpoint"]
+    assert offered("tinkex checkpoint de") == ["delete"]
+    assert "_tinkex_completion" in run_python("-c", code, _TINKEX_COMPLETE="zsh_source").stdout
+
+
 def test_version_and_help(tinkex_here: Tinkex) -> None:
     assert tinkex_here("version", "--format", "json").json == {"version": tinkex.__version__}
     assert tinkex_here("version").out == f"tinkex {tinkex.__version__}\n"
@@ -328,11 +356,7 @@ def test_help_loads_no_more_than_it_needs(run_python: Command) -> None:
 
 
 def test_serve(tinkex_here: Tinkex, tmp_path: Path) -> None:
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(Path(tinkex.__file__).parents[1]),
-        "TINKEX_SERVE_API_KEY": KEY,
-    }
+    environment = {**os.environ, "PYTHONPATH": str(Path(tinkex.__file__).parents[1])}
     command = [
         sys.executable,
         "-m",
@@ -344,7 +368,7 @@ def test_serve(tinkex_here: Tinkex, tmp_path: Path) -> None:
         str(tmp_path / "kept"),
     ]
     serving = subprocess.Popen(
-        [*command, "--format", "json"],
+        [*command, "--api-key", KEY, "--format", "json"],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

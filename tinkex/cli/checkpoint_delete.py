@@ -10,7 +10,7 @@ import click
 
 from tinkex.cli import call as calls
 from tinkex.cli.failures import BadInput, CallFailed, explained
-from tinkex.cli.output import show, size, when
+from tinkex.cli.output import plain, show, size, when
 from tinkex.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _described(checkpoint: Checkpoint) -> str:
 def _confirm(descriptions: list[str]) -> bool:
     """Ask on stderr: click would write to stdout too, which is for the one document."""
     for line in descriptions:
-        click.echo(f"  {line}", err=True)
+        click.echo(f"  {plain(line)}", err=True)
     count = len(descriptions)
     question = f"Delete {'this checkpoint' if count == 1 else f'these {count} checkpoints'} for good?"
     click.echo(f"{question} [y/N] ", nl=False, err=True)

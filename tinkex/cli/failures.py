@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import click
 
 from tinkex.cli.dataset import DatasetError
+from tinkex.cli.output import plain
 from tinkex.errors import (
     APIConnectionError,
     AuthenticationError,
@@ -36,7 +37,7 @@ class CallFailed(click.ClickException):
     """One line on stderr, exit status 1."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        super().__init__(plain(" ".join(message.split())))
 
 
 class BadInput(CallFailed):

@@ -23,7 +23,7 @@ from tinkex.cli.output import show
     type=click.Path(file_okay=False, path_type=Path),
     help="Keeps checkpoints. [default: they are kept in memory]",
 )
-@click.option("--api-key", envvar="TINKEX_SERVE_API_KEY", help="The key to ask for. [default: any will do]")
+@click.option("--api-key", help="The key to ask for. [default: any will do]")
 @calls.output
 def serve(call: calls.Call, host: str, port: int, directory: Path | None, api_key: str | None) -> None:
     """Run the embedded server until Ctrl-C or SIGTERM. Its URL is printed once it answers."""
