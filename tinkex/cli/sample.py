@@ -161,6 +161,7 @@ def _print(place: _Place, text: str, reason: str, *, several: bool) -> None:
         text = "".join(
             c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode("ascii") for c in text
         )
+    # By print, not click: rich puts it above a bar on the same terminal.
     if several:
-        click.echo(f"--- prompt {place.prompt + 1}, sample {place.sample + 1} ({reason})")
-    click.echo(text)
+        print(f"--- prompt {place.prompt + 1}, sample {place.sample + 1} ({reason})")
+    print(text, flush=True)
