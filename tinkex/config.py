@@ -133,6 +133,11 @@ class Config:
         return cls(**settings)
 
 
+def named_base_url() -> str | None:
+    """The server that ``TINKER_BASE_URL`` names, for programs with another default than the hosted service."""
+    return os.environ.get("TINKER_BASE_URL") or None
+
+
 def log_level() -> str | None:
     """What ``TINKER_LOG`` wants to see of the ``tinkex`` logger: ``debug``, ``info``, ``warning``, ``error``."""
     return os.environ.get("TINKER_LOG") or None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from collections.abc import Callable
@@ -146,3 +147,14 @@ def test_a_missing_extra_names_the_cure(run_python: Command) -> None:
     assert run.returncode == 1
     assert "pip install 'tinkex[cli]'" in run.stderr
     assert run.stderr.count("\n") == 1
+
+
+def test_json_is_one_document_with_all_that_was_learned(tinkex_command: Command) -> None:
+    run = tinkex_command("quickstart", "--format", "json")
+    assert run.returncode == 0, run.stderr
+    report = json.loads(run.stdout)
+    assert report["loss_before"] > 5
+    assert report["loss_after"] < 1
+    assert report["learned"] is True
+    assert report["answer_after"] == report["expected"] != report["answer_before"]
+    assert len(report["losses"]) > 10

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -13,7 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import tinkex
 from tinkex import types
-from tinkex.cli import finetune
+from tinkex.cli import call as calls
+from tinkex.cli import finetune, output
+from tinkex.cli.call import Call
 from tinkex.cli.dataset import (
     DatasetError,
     Example,
@@ -23,6 +25,7 @@ from tinkex.cli.dataset import (
     read_examples,
 )
 from tinkex.cli.plot import area_plot
+from tinkex.config import named_base_url
 from tinkex.tokenizers import Tokenizer
 
 LOCAL = "local://"
@@ -64,9 +67,10 @@ _LONGEST_ANSWER = 128  # tokens, where nothing says how long the answer is to be
     show_default=True,
     help="How much of the file to learn, from its beginning.",
 )
+@calls.output
 def quickstart(
+    call: Call,
     path: Path | None,
-    base_url: str | None,
     model: str | None,
     steps: int,
     seconds: float,
@@ -83,43 +87,57 @@ def quickstart(
     source = path or default_path()
     everything = read_examples(source)
     examples = _first_bytes(everything, max_bytes)
-    url = base_url or os.environ.get("TINKER_BASE_URL") or LOCAL
+    url = call.base_url or named_base_url() or LOCAL
+    say = _silent if call.as_json else click.echo
     asked = _question(examples, prompt)
     with tinkex.ServiceClient(base_url=url) as service:
         name = model or _first_model(service)
         left_out = len(everything) - len(examples)
-        click.echo(f"{name} on {url} learns {len(examples)} examples of {source.name}", nl=not left_out)
+        say(f"{name} on {url} learns {len(examples)} examples of {source.name}", nl=not left_out)
         if left_out:
-            click.echo(f" ({left_out} more are beyond --max-bytes {max_bytes})")
+            say(f" ({left_out} more are beyond --max-bytes {max_bytes})")
         training = service.create_lora_training_client(name, rank=rank, seed=0)
         tokenizer = training.get_tokenizer()
         lessons = [finetune.lesson(tokenizer, example) for example in examples]
         lessons = [item for item in lessons if item.trained]
         rate = learning_rate or (SMALL_MODEL_RATE if name == "tinkex/byte-lm" else LARGE_MODEL_RATE)
 
-        click.echo(f"prompt:   {_shown(asked.prompt)}")
+        say(f"prompt:   {output.plain(asked.prompt)}")
         if asked.completion:
-            click.echo(f"expected: {_shown(asked.completion)}")
-        click.echo(f"before:   {_shown(_answer(training, tokenizer, asked))}\n")
+            say(f"expected: {output.plain(asked.completion)}")
+        first_answer = _answer(training, tokenizer, asked)
+        say(f"before:   {output.plain(first_answer)}\n")
 
         before = finetune.loss_per_byte(training, lessons)
-        click.echo(f"loss before training {before:6.3f} nats per byte")
+        say(f"loss before training {before:6.3f} nats per byte")
         started = time.monotonic()
-        losses = _train(training, lessons, steps, seconds, rate)
+        losses = _train(training, lessons, steps, seconds, rate, say)
         spent = time.monotonic() - started
         after = finetune.loss_per_byte(training, lessons)
-        click.echo(f"loss after training  {after:6.3f} nats per byte ({len(losses)} steps, {spent:.1f} s)\n")
-        click.echo(area_plot([before, *losses], "loss, nats per byte"))
+        say(f"loss after training  {after:6.3f} nats per byte ({len(losses)} steps, {spent:.1f} s)\n")
+        say(area_plot([before, *losses], "loss, nats per byte"))
 
         answer = _answer(training, tokenizer, asked)
-        click.echo(f"\nprompt:   {_shown(asked.prompt)}\nafter:    {_shown(answer)}")
-        if asked.completion:
-            learned = answer == asked.completion
-            click.echo(
-                "learned:  yes, word for word"
-                if learned
-                else "learned:  not yet; more --steps or --seconds may help"
-            )
+        say(f"\nprompt:   {output.plain(asked.prompt)}\nafter:    {output.plain(answer)}")
+        learned = answer == asked.completion if asked.completion else None
+        if learned is not None:
+            words = "yes, word for word" if learned else "not yet; more --steps or --seconds may help"
+            say(f"learned:  {words}")
+        if call.as_json:
+            report = {
+                "model": name,
+                "examples": len(examples),
+                "prompt": asked.prompt,
+                "expected": asked.completion or None,
+                "answer_before": first_answer,
+                "answer_after": answer,
+                "learned": learned,
+                "loss_before": before,
+                "loss_after": after,
+                "losses": losses,
+                "seconds": spent,
+            }
+            output.show(call, report, "")
 
 
 def _train(
@@ -128,6 +146,7 @@ def _train(
     steps: int,
     seconds: float,
     rate: float,
+    say: Callable[[str], None],
 ) -> list[float]:
     """Train under a progress bar (on a terminal's stderr only); the loss after each step."""
     console = Console(stderr=True)
@@ -147,7 +166,7 @@ def _train(
             losses.append(step.loss)
             progress.update(task, completed=step.number, loss=f"{step.loss:.3f} nats per byte")
             if step.number % _REPORT_EVERY == 0:
-                click.echo(f"  step {step.number:4}  loss {step.loss:6.3f}")
+                say(f"  step {step.number:4}  loss {step.loss:6.3f}")
             if time.monotonic() > deadline:
                 break
     return losses
@@ -194,6 +213,5 @@ def _first_model(service: tinkex.ServiceClient) -> str:
     return names[0]
 
 
-def _shown(text: str) -> str:
-    """On one line, with what a terminal would act on spelled out."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+def _silent(*args: Any, **kwargs: Any) -> None:
+    """What is said while JSON is to be the only output."""
