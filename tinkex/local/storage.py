@@ -1,7 +1,7 @@
 """Where the files of checkpoints are: in a directory or in memory.
 
-On disk a checkpoint is the folder `{run}/{weights|sampler_weights}/{name}` with `adapter.safetensors` and
-`checkpoint.json`. It is written under another name and renamed: a reader finds it whole or not at all.
+On disk a checkpoint is the folder `{run}/{kind}/{name}` with `adapter.safetensors` and `checkpoint.json`. It
+is written under another name and renamed: a reader finds it whole or not at all.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .problems import Refused
 
 WEIGHTS_FILE = "adapter.safetensors"
 INFO_FILE = "checkpoint.json"
-KINDS = {"weights": "training", "sampler_weights": "sampler"}
+KINDS = {"weights": "training", "sampler_weights": "sampler", "external_weights": "external"}
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:+=@-]{0,199}")
 
 
@@ -49,7 +49,7 @@ class Key:
             or parts[1] not in KINDS
             or not (_NAME.fullmatch(parts[0]) and _NAME.fullmatch(parts[2]))
         ):
-            raise Refused(400, f"path: must be tinker://RUN/weights|sampler_weights/NAME, is {path!r}")
+            raise Refused(400, f"path: must be tinker://RUN/{'|'.join(KINDS)}/NAME, is {path!r}")
         return cls(*parts)
 
 

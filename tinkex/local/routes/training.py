@@ -129,20 +129,41 @@ def routes(state: State) -> Blueprint:
             if name is None:
                 sampler = state.add_sampler(model.session, model.training.snapshot(), None)
                 return Document({"type": "save_weights_for_sampler", "sampling_session_id": sampler.id})
-            key = Key(model.id, "sampler_weights", name)
-            state.checkpoints.save(
-                key,
-                model.training.weights,
-                model.training.spec,
-                step=model.training.state()[1],
-                overwrite=True,
-                ttl_seconds=ttl_seconds,
-                user_metadata=metadata,
-                run_metadata=model.user_metadata,
-            )
+            key = save_adapters(model, "sampler_weights", name, ttl_seconds, metadata)
             return Document({"type": "save_weights_for_sampler", "path": key.path})
 
         return queue(state, model, seq_id(fields), save)
+
+    @blueprint.post("/save_weights_external")
+    def save_weights_external() -> Any:
+        fields = body()
+        name, ttl_seconds = check_name(fields.text("path")), ttl(fields)
+        if fields.strings("age_encryption_recipients"):
+            raise Refused(400, "age_encryption_recipients: this server encrypts nothing; leave it out")
+        model = state.model(fields.text("model_id"))
+
+        def save() -> Document:
+            key = save_adapters(model, "external_weights", name, ttl_seconds, None)
+            return Document({"type": "save_weights_external", "path": key.path})
+
+        return queue(state, model, seq_id(fields), save)
+
+    def save_adapters(
+        model: Model, kind: str, name: str, ttl_seconds: int | None, metadata: dict[str, Any] | None
+    ) -> Key:
+        """Keep the weights without the optimizer's moments, in place of what has the name."""
+        key = Key(model.id, kind, name)
+        state.checkpoints.save(
+            key,
+            model.training.weights,
+            model.training.spec,
+            step=model.training.state()[1],
+            overwrite=True,
+            ttl_seconds=ttl_seconds,
+            user_metadata=metadata,
+            run_metadata=model.user_metadata,
+        )
+        return key
 
     @blueprint.post("/load_weights")
     def load_weights() -> Any:
