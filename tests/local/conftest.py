@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import requests
 
+import tinkex
 from tinkex.local import LocalServer
 
 
@@ -93,3 +94,14 @@ def api(server: LocalServer) -> Iterator[Api]:
     client = Api(server)
     yield client
     client.http.close()
+
+
+@pytest.fixture
+def service(server: LocalServer) -> Iterator[tinkex.ServiceClient]:
+    with tinkex.ServiceClient(base_url=server.base_url, api_key=server.api_key) as client:
+        yield client
+
+
+@pytest.fixture
+def training(service: tinkex.ServiceClient) -> tinkex.TrainingClient:
+    return service.create_lora_training_client("tinkex/byte-lm", rank=4)

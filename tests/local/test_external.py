@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,17 +11,6 @@ from safetensors.numpy import load, load_file
 
 import tinkex
 from tinkex.local import LocalServer
-
-
-@pytest.fixture
-def service(server: LocalServer) -> Iterator[tinkex.ServiceClient]:
-    with tinkex.ServiceClient(base_url=server.base_url, api_key=server.api_key) as client:
-        yield client
-
-
-@pytest.fixture
-def training(service: tinkex.ServiceClient) -> tinkex.TrainingClient:
-    return service.create_lora_training_client("tinkex/byte-lm", rank=4)
 
 
 def test_external_weights_are_a_checkpoint_like_others(

@@ -10,7 +10,7 @@ from flask import Flask, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from .problems import Refused
-from .routes import rest, sampling, service, training
+from .routes import billing, rest, sampling, service, training
 from .state import State
 
 logger = logging.getLogger("tinkex.local")
@@ -22,7 +22,7 @@ def make_app(state: State, api_key: str | None) -> Flask:
     app = Flask("tinkex.local", static_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.json.compact = True  # type: ignore[attr-defined]
-    for module in (service, training, sampling, rest):
+    for module in (service, training, sampling, rest, billing):
         app.register_blueprint(module.routes(state), url_prefix=PREFIX)
 
     @app.before_request
@@ -37,6 +37,9 @@ def make_app(state: State, api_key: str | None) -> Flask:
     def refused(problem: Refused) -> Any:
         response = jsonify({"detail": problem.detail})
         response.status_code = problem.status
+        if problem.status == 409:
+            # Clients try a 409 again, as one that passes; here it means a number or name taken for good.
+            response.headers["X-Should-Retry"] = "false"
         if problem.retry_after is not None:
             response.headers["Retry-After"] = f"{problem.retry_after:g}"
         return response

@@ -40,6 +40,7 @@ class Checkpoint:
     expires_at: str | None = None
     user_metadata: dict[str, Any] | None = None
     run_metadata: dict[str, Any] | None = None
+    project_id: str | None = None
 
     @property
     def key(self) -> Key:
@@ -86,6 +87,7 @@ class CheckpointStore:
         ttl_seconds: int | None,
         user_metadata: dict[str, Any] | None,
         run_metadata: dict[str, Any] | None,
+        project_id: str | None,
     ) -> Checkpoint:
         """Raises:
         Refused: 409 if `key` exists and `overwrite` is off.
@@ -105,12 +107,35 @@ class CheckpointStore:
             expires_at=_expiry(ttl_seconds),
             user_metadata=user_metadata,
             run_metadata=run_metadata,
+            project_id=project_id,
         )
         with self._lock:
             if not overwrite and self._find(key) is not None:
                 raise Refused(409, f"{key.path} exists; pass overwrite to replace it")
             self._files.put(key, {WEIGHTS_FILE: data, INFO_FILE: _dump(checkpoint)})
         return checkpoint
+
+    def copy(self, source: Key, run: str, *, ttl_seconds: int | None, project_id: str | None) -> Key:
+        """Copy it into another run; a copy that is there already stays. Neither what publishes the source
+        nor what lets it expire goes along. Raises as `find`.
+        """
+        target = replace(source, run=run)
+        with self._lock:
+            if self._find(target) is not None:
+                return target
+            checkpoint, data = self._find(source), self._files.read(source, WEIGHTS_FILE)
+            if checkpoint is None or data is None:
+                raise Refused(404, f"{source.path} does not exist")
+            copied = replace(
+                checkpoint,
+                run=run,
+                time=_now().isoformat(),
+                public=False,
+                expires_at=_expiry(ttl_seconds),
+                project_id=project_id,
+            )
+            self._files.put(target, {WEIGHTS_FILE: data, INFO_FILE: _dump(copied)})
+        return target
 
     def _find(self, key: Key) -> Checkpoint | None:
         data = self._files.read(key, INFO_FILE)
@@ -157,6 +182,11 @@ class CheckpointStore:
     def set_ttl(self, key: Key, ttl_seconds: int | None) -> None:
         """Let it expire in `ttl_seconds` from now, or never; raises as `find`."""
         self._update(replace(self.find(key), expires_at=_expiry(ttl_seconds)))
+
+    def set_project(self, run: str, project_id: str) -> None:
+        """Move the checkpoints of a run into a project."""
+        for checkpoint in self.all(run):
+            self._update(replace(checkpoint, project_id=project_id))
 
     def _update(self, checkpoint: Checkpoint) -> None:
         with self._lock:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import secrets
 import threading
 import time
+import uuid
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from typing import Any
 
 from flask import Blueprint, Response, redirect, request
@@ -14,8 +17,9 @@ from tinkex.local.checkpoints import Checkpoint
 from tinkex.local.lora import LoraSpec
 from tinkex.local.model import BASE_MODEL
 from tinkex.local.problems import Refused
-from tinkex.local.state import Session, State
+from tinkex.local.state import Session, State, digest
 from tinkex.local.storage import INFO_FILE, WEIGHTS_FILE, Key
+from tinkex.local.timeline import timeline
 
 from .common import body, page, ttl
 
@@ -25,20 +29,20 @@ _OWNER = "local"
 
 
 class _Links:
-    """Download links that work without the API key, for a while: `token -> (checkpoint, file)`."""
+    """Download links that work without the API key, for a while: `token -> what reads the content`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._links: dict[str, tuple[float, Key, str | None]] = {}
+        self._links: dict[str, tuple[float, Callable[[], bytes], str]] = {}
 
-    def new(self, key: Key, name: str | None) -> str:
+    def new(self, read: Callable[[], bytes], mimetype: str = "application/octet-stream") -> str:
         token, now = secrets.token_urlsafe(24), time.monotonic()
         with self._lock:
             self._links = {t: link for t, link in self._links.items() if link[0] > now}
-            self._links[token] = (now + _LINK_LIFETIME, key, name)
+            self._links[token] = (now + _LINK_LIFETIME, read, mimetype)
         return f"{request.host_url}api/v1/download/{token}"
 
-    def find(self, token: str) -> tuple[Key, str | None]:
+    def find(self, token: str) -> tuple[Callable[[], bytes], str]:
         with self._lock:
             link = self._links.get(token)
         if link is None or link[0] <= time.monotonic():
@@ -97,7 +101,9 @@ def routes(state: State) -> Blueprint:
         held = [c.key for c in state.checkpoints.all(run) if c.name == name and c.kind in kinds]
         if not held:
             raise Refused(404, f"run {run} has no checkpoint {name}")
-        response = redirect(links.new(min(held, key=lambda key: kinds.index(key.kind)), None), 302)
+        key = min(held, key=lambda key: kinds.index(key.kind))
+        link = links.new(lambda: state.checkpoints.archive(key), "application/x-tar")
+        response = redirect(link, 302)
         response.expires = _link_expiry()
         return response
 
@@ -105,18 +111,45 @@ def routes(state: State) -> Blueprint:
     def urls(run: str, kind: str, name: str) -> Any:
         key = _key(run, kind, name)
         state.checkpoints.find(key)
-        files = {file: links.new(key, file) for file in (INFO_FILE, WEIGHTS_FILE)}
+        files = {
+            file: links.new(partial(state.checkpoints.file, key, file)) for file in (INFO_FILE, WEIGHTS_FILE)
+        }
         return {"urls": files, "expires": _link_expiry().isoformat()}
 
     @blueprint.get("/download/<token>")
     def download(token: str) -> Any:
-        key, name = links.find(token)
-        data = state.checkpoints.archive(key) if name is None else state.checkpoints.file(key, name)
-        response = Response(
-            data, mimetype="application/x-tar" if name is None else "application/octet-stream"
-        )
+        read, mimetype = links.find(token)
+        data = read()
+        response = Response(data, mimetype=mimetype)
         # Answers Range requests, so that a broken download can go on.
         return response.make_conditional(request, accept_ranges=True, complete_length=len(data))
+
+    @blueprint.post("/copy_weights")
+    def copy_weights() -> Any:
+        fields = body()
+        source, ttl_seconds = Key.parse(fields.text("source_path")), ttl(fields)
+        project, session_id = fields.text("destination_project_id", None), fields.text("session_id", None)
+        if (project is None) == (session_id is None):
+            raise Refused(422, "destination_project_id, session_id: exactly one must be given")
+
+        def copy(run: str, project_id: str | None) -> Any:
+            copied = state.checkpoints.copy(source, run, ttl_seconds=ttl_seconds, project_id=project_id)
+            return {"tinker_path": copied.path}
+
+        if session_id is None:
+            # The same request sent again finds its copy instead of making a second one.
+            sent = request.headers.get("X-Idempotency-Key", str(uuid.uuid4()))
+            return copy(f"copy-{digest([sent, request.get_json()])[:32]}", project)
+        session, number = state.session(session_id), fields.integer("model_seq_id", low=0)
+
+        def fill() -> Any:
+            run = f"{session.id}:train:{number}"
+            answer = copy(run, session.project_id)
+            session.models.append(run)
+            return answer
+
+        with state.lock:
+            return session.once("model", number, request.get_json(), fill)
 
     @blueprint.post("/weights_info")
     def weights_info() -> Any:
@@ -141,8 +174,20 @@ def routes(state: State) -> Blueprint:
     @blueprint.put("/sessions/<session_id>/project")
     def set_project(session_id: str) -> Any:
         session = state.any_session(session_id)
-        session.project_id = body().text("project_id")
+        project = session.project_id = body().text("project_id")
+        for run in session.models:
+            state.checkpoints.set_project(run, project)
         return {}
+
+    @blueprint.get("/sessions/<session_id>/trace_export")
+    def trace_export(session_id: str) -> Any:
+        session = state.any_session(session_id)
+        with state.lock:
+            runs = list(session.models)
+            models = [model for model in state.models() if model.session is session]
+        kept = [checkpoint for run in runs for checkpoint in state.checkpoints.all(run)]
+        data = timeline(session, runs, models, kept)
+        return {"status": "ready", "url": links.new(lambda: data, "application/json")}
 
     @blueprint.post("/sessions/search")
     def search() -> Any:

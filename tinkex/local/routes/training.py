@@ -106,6 +106,7 @@ def routes(state: State) -> Blueprint:
                 ttl_seconds=ttl_seconds,
                 user_metadata=metadata,
                 run_metadata=model.user_metadata,
+                project_id=model.session.project_id,
             )
             return Document({"type": "save_weights", "path": key.path})
 
@@ -162,6 +163,7 @@ def routes(state: State) -> Blueprint:
             ttl_seconds=ttl_seconds,
             user_metadata=metadata,
             run_metadata=model.user_metadata,
+            project_id=model.session.project_id,
         )
         return key
 
