@@ -29,7 +29,7 @@ def send(
 def read(kind: type[M], answer: object) -> M:
     """``answer`` as ``kind``; raises ``APIResponseValidationError`` if a field is missing or mistyped."""
     try:
-        return kind.from_dict(answer)  # type: ignore[arg-type]
+        return kind.from_dict(answer)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise APIResponseValidationError(
             f"the server's answer is no {kind.__name__}: {error!r}", body=answer

@@ -7,8 +7,6 @@ from dataclasses import field
 from datetime import datetime, timezone
 from typing import Any
 
-from dataclasses_json import config
-
 _ISO = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d(?::\d\d)?)(?:\.(\d+))?(Z|z|[+-]\d\d:?\d\d)?")
 
 
@@ -37,4 +35,5 @@ def _write(value: Any) -> Any:
 
 def moment(**options: Any) -> Any:
     """A dataclass field of a message that holds a datetime; ``options`` as of ``dataclasses.field``."""
-    return field(metadata=config(decoder=parse, encoder=_write), **options)
+    # What ``dataclasses_json.config(decoder=..., encoder=...)`` makes, without importing it yet.
+    return field(metadata={"dataclasses_json": {"decoder": parse, "encoder": _write}}, **options)
