@@ -131,7 +131,7 @@ def test_nobody_waits_for_a_server_that_hangs_and_the_queue_is_bounded(server: S
         taken += reporter(service).log("step")
         slowest = max(slowest, time.thread_time() - began)
     assert telemetry.QUEUE_LIMIT - 1 <= taken <= telemetry.QUEUE_LIMIT + telemetry.BATCH
-    assert slowest < 0.1
+    assert slowest < 1.0  # a wait for the server would be of many seconds
     began = time.monotonic()
     service.close()
     assert time.monotonic() - began < 3.0

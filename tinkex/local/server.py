@@ -27,18 +27,28 @@ class _Dispatcher(ThreadedTaskDispatcher):
 
     def __init__(self) -> None:
         super().__init__()
-        self.closed = False
+        # Over the closing as well: a task added in the middle of it would start all the threads anew.
+        self._gate = threading.Lock()
+        self._closed = False
         self.set_thread_count(_IDLE_THREADS)
 
     def add_task(self, task: Any) -> None:
-        if self.closed:
+        with self._gate:
+            closed = self._closed
+            if not closed:
+                with self.lock:
+                    needed = self.active_count + len(self.queue) + 1
+                    wanted = max(needed, len(self.threads) - self.stop_count)
+                self.set_thread_count(wanted)
+                super().add_task(task)
+        if closed:
             task.cancel()
-            return
-        with self.lock:
-            needed = self.active_count + len(self.queue) + 1
-            wanted = max(needed, len(self.threads) - self.stop_count)
-        self.set_thread_count(wanted)
-        super().add_task(task)
+
+    def close(self) -> None:
+        """Take no more tasks, and tell all threads to end."""
+        with self._gate:
+            self._closed = True
+            self.set_thread_count(0)
 
 
 class LocalServer:
@@ -162,7 +172,7 @@ class _Running:
         if os.getpid() != self._pid:
             return
         self._state.close()
-        self._dispatcher.closed = True
+        self._dispatcher.close()
         self._dispatcher.shutdown(cancel_pending=True, timeout=1)
         # Every thread has left its answer in a buffer; the loop ends when they are sent.
         self._deadline = time.monotonic() + 0.3
