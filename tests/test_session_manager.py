@@ -131,7 +131,16 @@ def test_an_ended_session_is_told_to_the_service_and_its_children(
     training = service.create_lora_training_client("base")
     sampler = service.create_sampling_client(base_model="base")
     server.on(BEAT, Reply(410, {"detail": "expired at noon"}))
-    wait_until(lambda: manager.sessions() == [])
+
+    def told() -> bool:
+        try:
+            service.__enter__()  # which asks nobody
+        except SessionEndedError:
+            return True
+        return False
+
+    wait_until(told)
+    assert manager.sessions() == []
     prompt = tinkex.types.ModelInput.from_ints([1])
     for use in (
         service.get_server_capabilities,
