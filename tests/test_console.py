@@ -8,7 +8,8 @@ from clients import config
 from servers import ScriptedServer
 
 import tinkex
-from tinkex import console, types
+from tinkex import types
+from tinkex.types import console
 
 HOSTED = "https://tinker.thinkingmachines.dev/services/tinker-prod"
 CONSOLE = "https://tinker.thinkingmachines.ai"

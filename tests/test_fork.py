@@ -21,8 +21,8 @@ import pytest
 from servers import Reply, ScriptedServer
 
 from tinkex import Config, ServiceClient, SessionManager, types
+from tinkex.concurrency.limits import pause_of
 from tinkex.http.auth import RenewedCredential
-from tinkex.limits import pause_of
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="no os.fork here"),

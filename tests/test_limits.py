@@ -14,7 +14,7 @@ from clients import config
 from servers import ScriptedServer
 
 import tinkex
-from tinkex.limits import Pause, pause_of
+from tinkex.concurrency.limits import Pause, pause_of
 
 
 @pytest.fixture

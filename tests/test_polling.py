@@ -11,7 +11,8 @@ from clients import config
 from servers import Hang, Reply, Reset, ScriptedServer
 
 import tinkex
-from tinkex import patience, types
+from tinkex import types
+from tinkex.polling import backoff as patience
 from tinkex.wire import messages_pb2 as pb
 
 PROMPT = types.ModelInput.from_ints([1, 2])

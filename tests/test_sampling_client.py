@@ -322,7 +322,7 @@ def test_a_cancelled_future_is_done_for_those_who_wait(
 def test_a_watch_ends_with_the_last_sample_and_paces_itself(
     server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tinkex.completions.CHECK_EVERY", 0.1)
+    monkeypatch.setattr("tinkex.sampling.completions.CHECK_EVERY", 0.1)
     server.on("/client/config", {"sample_use_retrieve_futures": True})
     server.on("/retrieve_futures", {"completions": [], "cursor": 0})  # and does not hold the poll
     with tinkex.ServiceClient(config=config(server)) as service:

@@ -17,6 +17,7 @@ from servers import Hang, Reply, Reset, ScriptedServer
 
 import tinkex
 from tinkex import Config, SessionManager, metrics
+from tinkex.api.connect import connect
 from tinkex.errors import (
     APIConnectionError,
     APIStatusError,
@@ -24,7 +25,6 @@ from tinkex.errors import (
     ConfigError,
     SessionEndedError,
 )
-from tinkex.handshake import connect
 
 BEAT = "/session_heartbeat"
 

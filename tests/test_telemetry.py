@@ -17,8 +17,8 @@ from clients import config
 from servers import Hang, ScriptedServer
 
 import tinkex
-from tinkex import telemetry
-from tinkex.telemetry import Telemetry
+from tinkex.session import telemetry
+from tinkex.session.telemetry import Telemetry
 
 PATH = "/telemetry"
 

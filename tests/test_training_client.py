@@ -17,8 +17,9 @@ from clients import config, datum, seq_ids, when
 from servers import Hang, Reply, Request, Reset, ScriptedServer
 
 import tinkex
-from tinkex import negotiation, types
-from tinkex.chunking import join, split
+from tinkex import types
+from tinkex.training import wire_format as negotiation
+from tinkex.training.chunking import join, split
 from tinkex.wire import messages_pb2 as pb
 
 DATUM = datum(1, 2, 3)
@@ -204,7 +205,7 @@ def test_a_forgotten_request_that_is_refused_the_second_time_poisons_the_client(
 def test_a_server_that_fails_all_polls_poisons_the_client(
     server: ScriptedServer, training: tinkex.TrainingClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tinkex.patience.BACKOFF_FIRST", 0.01)
+    monkeypatch.setattr("tinkex.polling.backoff.BACKOFF_FIRST", 0.01)
     server.on("/retrieve_future", 503)
     with pytest.raises(tinkex.ClientPoisonedError, match="could not be learned"):
         training.optim_step().result(10)
@@ -214,7 +215,7 @@ def test_breaks_far_apart_are_not_one_long_outage(
     server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A poll that runs out was held by a server that is there."""
-    monkeypatch.setattr("tinkex.patience.BACKOFF_FIRST", 0.01)
+    monkeypatch.setattr("tinkex.polling.backoff.BACKOFF_FIRST", 0.01)
     server.once("/retrieve_future", Reset(), *[Hang() for _ in range(4)], Reset())
     settings = config(server, wire_format="json", outage_timeout=0.4, poll_timeout=0.2)
     with tinkex.ServiceClient(config=settings) as service:
@@ -283,7 +284,7 @@ def test_chunks_go_out_where_there_are_no_more_threads(
 def test_a_result_that_cannot_be_learned_poisons_the_client(
     server: ScriptedServer, training: tinkex.TrainingClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tinkex.patience.BACKOFF_FIRST", 0.01)
+    monkeypatch.setattr("tinkex.polling.backoff.BACKOFF_FIRST", 0.01)
     server.on("/retrieve_future", Reset())
     with pytest.raises(tinkex.ClientPoisonedError, match="no state was saved"):
         training.optim_step().result(10)

@@ -12,8 +12,10 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from tinkex import auth, logs, metrics, types
+from tinkex import auth, metrics, types
 from tinkex._version import __version__
+from tinkex.concurrency.futures import APIFuture
+from tinkex.concurrency.supervisor import ClientSupervisor
 from tinkex.config import Config, log_level
 from tinkex.errors import (
     APIConnectionError,
@@ -39,18 +41,17 @@ from tinkex.errors import (
     TinkerError,
     UnprocessableEntityError,
 )
-from tinkex.futures import APIFuture
+from tinkex.observability import logs
 from tinkex.sampling_client import SamplingClient
 from tinkex.service_client import ServiceClient
 from tinkex.session_manager import SessionInfo, SessionManager
-from tinkex.supervisor import ClientSupervisor
 from tinkex.training_client import TrainingClient
 from tinkex.types import __all__ as _type_names
 
 if TYPE_CHECKING:
     from tinkex.admin_client import AdminClient
     from tinkex.download.paths import UnsafeDownloadError
-    from tinkex.loss_graph import LossHandle, PerDatumLossFn
+    from tinkex.losses.traced import LossHandle, PerDatumLossFn
     from tinkex.rest_client import RestClient
     from tinkex.types import *  # noqa: F403
 
@@ -103,8 +104,8 @@ __all__ = [
 
 _LATER = {
     "AdminClient": "tinkex.admin_client",
-    "LossHandle": "tinkex.loss_graph",
-    "PerDatumLossFn": "tinkex.loss_graph",
+    "LossHandle": "tinkex.losses.traced",
+    "PerDatumLossFn": "tinkex.losses.traced",
     "RestClient": "tinkex.rest_client",
     "UnsafeDownloadError": "tinkex.download.paths",
     **dict.fromkeys(_type_names, "tinkex.types"),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import date, datetime
 
 from tinkex.api import admin as api
+from tinkex.concurrency.futures import APIFuture, awaited
 from tinkex.errors import InputError
-from tinkex.futures import APIFuture, awaited
-from tinkex.rest_base import RestBase
+from tinkex.rest.base import RestBase
 from tinkex.types import times
 from tinkex.types.admin import (
     AuditEventType,

@@ -15,8 +15,15 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from tinkex.forks import renew_after_fork
-from tinkex.hooks import RequestEvent, ResponseEvent, RetryEvent, on_request, on_response, on_retry
+from tinkex.concurrency.at_fork import renew_after_fork
+from tinkex.observability.hooks import (
+    RequestEvent,
+    ResponseEvent,
+    RetryEvent,
+    on_request,
+    on_response,
+    on_retry,
+)
 
 __all__ = [
     "Endpoint",

@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from tinkex import paging
 from tinkex.admin_client import AdminClient
 from tinkex.api import identity, info
 from tinkex.api import rest as api
+from tinkex.concurrency.futures import APIFuture, awaited
 from tinkex.download import checkpoint as download
 from tinkex.download.fetch import Fetcher
 from tinkex.download.progress import Progress, Tracker
 from tinkex.errors import APITimeoutError, InputError
-from tinkex.futures import APIFuture, awaited
 from tinkex.http.transport import Transport
+from tinkex.rest import paging
 from tinkex.types.checks import tinker_path as check_path
 from tinkex.types.checks import whole
 from tinkex.types.rest import (

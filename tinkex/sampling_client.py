@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tinkex import tokenizers
 from tinkex.api import sampling as api
+from tinkex.concurrency.futures import APIFuture, awaited
+from tinkex.concurrency.supervisor import Created
 from tinkex.config import Config
 from tinkex.errors import InputError, NotFoundError
-from tinkex.flights import Flights
-from tinkex.futures import APIFuture, awaited
-from tinkex.queue_state import QueueStateObserver
-from tinkex.session import AttachedSession, Session
-from tinkex.supervisor import Created
+from tinkex.polling.queue_state import QueueStateObserver
+from tinkex.sampling.in_flight import Flights
+from tinkex.session.session import AttachedSession, Session
 from tinkex.types.checks import whole
 from tinkex.types.model_input import EncodedTextChunk, ModelInput
 from tinkex.types.retry import RetryConfig
@@ -24,7 +24,7 @@ from tinkex.types.tensor_data import TensorData
 from tinkex.wire import json_codec
 
 if TYPE_CHECKING:
-    from tinkex.telemetry import Telemetry
+    from tinkex.session.telemetry import Telemetry
     from tinkex.tokenizers import Tokenizer
 
 T = TypeVar("T")

@@ -14,24 +14,25 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from tinkex import console, creation
+from tinkex.concurrency.executor import DaemonExecutor
+from tinkex.concurrency.futures import APIFuture, finished
+from tinkex.concurrency.supervisor import ClientSupervisor
 from tinkex.config import Config
-from tinkex.creation import State
 from tinkex.errors import InputError
-from tinkex.executor import DaemonExecutor
-from tinkex.futures import APIFuture, finished
 from tinkex.sampling_client import SamplingClient
-from tinkex.session import Session
+from tinkex.session.session import Session
+from tinkex.session.telemetry import Telemetry
 from tinkex.session_manager import SessionManager
-from tinkex.supervisor import ClientSupervisor
-from tinkex.telemetry import Telemetry
+from tinkex.training import create_model as creation
+from tinkex.training.create_model import State
 from tinkex.training_client import TrainingClient
+from tinkex.types import console
 from tinkex.types.checks import tinker_path
 from tinkex.types.retry import RetryConfig
 from tinkex.types.training import LoraConfig, OptimizerConfig
 
 if TYPE_CHECKING:
-    from tinkex.loss_graph import LossHandle, PerDatumLossFn
+    from tinkex.losses.traced import LossHandle, PerDatumLossFn
     from tinkex.rest_client import RestClient
     from tinkex.types.custom_loss import CustomLossInputRank
     from tinkex.types.server import GetServerCapabilitiesResponse
@@ -278,7 +279,7 @@ class ServiceClient:
         Raises ``InputError`` at once for an ``fn`` that breaks a rule, and ``ImportError`` without torch; the
         future raises ``APIStatusError`` or ``RequestFailedError`` if the server refuses the loss.
         """
-        from tinkex import loss_graph  # here, for few scripts need it
+        from tinkex.losses import traced as loss_graph  # here, for few scripts need it
 
         self._session.check()
         loss = loss_graph.trace(fn, input_ranks, self._session.id)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from tinkex.api import service as api
+from tinkex.api.connect import connect
+from tinkex.concurrency.periodic import PeriodicTasks, Task
 from tinkex.config import Config
 from tinkex.errors import (
     APIStatusError,
@@ -21,9 +23,7 @@ from tinkex.errors import (
     SessionEndedError,
     describe_body,
 )
-from tinkex.handshake import connect
 from tinkex.http.transport import Transport
-from tinkex.periodic import PeriodicTasks, Task
 
 logger = logging.getLogger("tinkex")
 

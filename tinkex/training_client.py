@@ -7,25 +7,28 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from tinkex import console, creation, custom_loss, tokenizers
+from tinkex import tokenizers
 from tinkex.api import models as models_api
 from tinkex.api import training as api
 from tinkex.api.call import read
 from tinkex.api.futures import Promise
+from tinkex.concurrency.futures import APIFuture, at_once
+from tinkex.concurrency.supervisor import Created
 from tinkex.errors import (
     APIResponseValidationError,
     ClientClosedError,
     InputError,
 )
-from tinkex.futures import APIFuture, at_once
 from tinkex.http.transport import Response
-from tinkex.lane import Lane
-from tinkex.passes import Passes
-from tinkex.polling import wait_or_resubmit
-from tinkex.queue_state import QueueStateObserver
+from tinkex.losses import custom as custom_loss
+from tinkex.polling.queue_state import QueueStateObserver
+from tinkex.polling.result import wait_or_resubmit
 from tinkex.sampling_client import SamplingClient
-from tinkex.session import Session
-from tinkex.supervisor import Created
+from tinkex.session.session import Session
+from tinkex.training import create_model as creation
+from tinkex.training.forward_backward import Passes
+from tinkex.training.request_queue import Lane
+from tinkex.types import console
 from tinkex.types.checks import tinker_path, whole
 from tinkex.types.datum import Datum
 from tinkex.types.message import Message
@@ -46,7 +49,7 @@ from tinkex.types.training import (
 )
 
 if TYPE_CHECKING:
-    from tinkex.telemetry import Telemetry
+    from tinkex.session.telemetry import Telemetry
     from tinkex.tokenizers import Tokenizer
     from tinkex.types.server import GetInfoResponse
 
@@ -142,7 +145,7 @@ class TrainingClient(Created, QueueStateObserver):
         the server runs takes one pass, with ``data`` as it is; a datum must have all that the loss reads.
         ``loss_type_input`` has no effect: a loss is always of logprobs.
         """
-        from tinkex.loss_graph import LossHandle  # here, for few scripts need it
+        from tinkex.losses.traced import LossHandle  # here, for few scripts need it
 
         if loss_type_input not in (None, "logprobs"):
             raise InputError(f"loss_type_input must be 'logprobs', not {loss_type_input!r}")

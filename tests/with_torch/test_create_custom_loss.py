@@ -14,7 +14,8 @@ from clients import config, seq_ids, when
 from servers import Hang, Reply, Request, ScriptedServer
 
 import tinkex
-from tinkex import negotiation, types
+from tinkex import types
+from tinkex.training import wire_format as negotiation
 from tinkex.wire import messages_pb2 as pb
 
 pytestmark = pytest.mark.filterwarnings("error")

@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
-from tinkex import console
 from tinkex.cli import call as calls
 from tinkex.cli import credentials
 from tinkex.cli.failures import BadInput, CallFailed, explained
 from tinkex.cli.output import plain, properties, show, yes
 from tinkex.cli.progress import progress
+from tinkex.types import console
 
 _KEYS = f"{console.CONSOLE}/keys"
 
@@ -128,8 +128,8 @@ def _ask() -> str:
 def _describe(config: Any) -> tuple[str, dict[str, Any]]:
     """The id of the key and what the server says of it; raises ``APIStatusError`` if it does not take it."""
     from tinkex import APIResponseValidationError, NotFoundError
+    from tinkex.api.connect import connect
     from tinkex.api.info import get_server_capabilities
-    from tinkex.handshake import connect
 
     transport, _ = connect(config)
     try:

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from concurrent.futures import FIRST_EXCEPTION, wait
 from pathlib import Path
 
+from tinkex.concurrency.executor import DaemonExecutor
 from tinkex.download import links
 from tinkex.download.archives import MAX_FILES, unpack
 from tinkex.download.fetch import Fetcher
 from tinkex.download.paths import UnsafeDownloadError, inside
 from tinkex.download.progress import Tracker
 from tinkex.errors import InputError
-from tinkex.executor import DaemonExecutor
 from tinkex.http.transport import Transport
 from tinkex.types.rest import ParsedCheckpointTinkerPath
 

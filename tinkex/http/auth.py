@@ -11,8 +11,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import NamedTuple, Protocol
 
+from tinkex.concurrency.at_fork import renew_after_fork
 from tinkex.errors import ConfigError
-from tinkex.forks import renew_after_fork
 
 COMMAND_TIMEOUT = 30.0
 EXPIRY_MARGIN = 60.0

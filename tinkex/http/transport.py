@@ -17,6 +17,7 @@ import urllib3.exceptions
 from requests.structures import CaseInsensitiveDict
 
 from tinkex._version import __version__
+from tinkex.concurrency.at_fork import renew_after_fork
 from tinkex.config import Config
 from tinkex.errors import (
     APIConnectionError,
@@ -26,7 +27,6 @@ from tinkex.errors import (
     leaves_open,
     status_error,
 )
-from tinkex.forks import renew_after_fork
 from tinkex.http.auth import Credential, FixedKey, RenewedCredential, command_credential
 from tinkex.http.causes import cause_in_words, never_connected
 from tinkex.http.connections import CuttableAdapter
@@ -34,7 +34,7 @@ from tinkex.http.endpoint import resolve
 from tinkex.http.retry import backoff, is_retryable, retry_after
 from tinkex.http.trace import trace_headers
 from tinkex.http.watch import Call
-from tinkex.redact import redact
+from tinkex.observability.redact import redact
 
 JSON = "application/json"
 PROTO = "application/x-protobuf"

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from time import perf_counter
 from types import TracebackType
 
-from tinkex import hooks
 from tinkex.errors import APIError
 from tinkex.metrics import counters
+from tinkex.observability import hooks
 
 logger = logging.getLogger("tinkex")
 

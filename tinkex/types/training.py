@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tinkex import console
 from tinkex.errors import InputError
+from tinkex.types import console
 from tinkex.types.checks import finite, whole
 from tinkex.types.message import Message
 from tinkex.types.tensor_data import TensorData

@@ -15,8 +15,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 from tinkex.api.telemetry import send_telemetry
+from tinkex.concurrency.at_fork import renew_after_fork
 from tinkex.errors import APIStatusError, ClientClosedError
-from tinkex.forks import renew_after_fork
 from tinkex.http.retry import is_retryable
 from tinkex.http.transport import Transport
 from tinkex.types.names import Severity

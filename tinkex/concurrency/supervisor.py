@@ -8,9 +8,9 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Executor
 from typing import Any, Protocol, TypeVar
 
-from tinkex.executor import DaemonExecutor
-from tinkex.forks import renew_after_fork
-from tinkex.futures import APIFuture
+from tinkex.concurrency.at_fork import renew_after_fork
+from tinkex.concurrency.executor import DaemonExecutor
+from tinkex.concurrency.futures import APIFuture
 
 Self = TypeVar("Self", bound="Created")
 

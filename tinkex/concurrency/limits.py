@@ -8,7 +8,7 @@ import time
 import weakref
 from collections.abc import Callable, Hashable
 
-from tinkex.forks import renew_after_fork
+from tinkex.concurrency.at_fork import renew_after_fork
 
 
 class ByteBudget:

@@ -9,11 +9,11 @@ from typing import TypeVar
 
 from tinkex.api import futures as api
 from tinkex.api.futures import Promise
+from tinkex.concurrency.limits import ByteBudget
 from tinkex.errors import APIConnectionError, APIResponseValidationError
 from tinkex.http.transport import Response, Transport
-from tinkex.limits import ByteBudget
-from tinkex.patience import Patience
-from tinkex.queue_state import OnQueueState, tell
+from tinkex.polling.backoff import Patience
+from tinkex.polling.queue_state import OnQueueState, tell
 from tinkex.types.flags import ServerFlags
 
 T = TypeVar("T")

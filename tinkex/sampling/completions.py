@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable
 
 from tinkex.api import futures as api
+from tinkex.concurrency.at_fork import renew_after_fork
 from tinkex.errors import APIConnectionError, TinkerError
-from tinkex.forks import renew_after_fork
-from tinkex.patience import Patience
-from tinkex.session import AttachedSession
+from tinkex.polling.backoff import Patience
+from tinkex.session.session import AttachedSession
 
 logger = logging.getLogger("tinkex")
 

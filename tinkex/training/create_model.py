@@ -13,12 +13,12 @@ from tinkex.api.call import read
 from tinkex.api.futures import Promise
 from tinkex.errors import APIResponseValidationError, APIStatusError, InputError
 from tinkex.http.transport import Response
-from tinkex.polling import wait_or_resubmit
-from tinkex.session import Session
+from tinkex.polling.result import wait_or_resubmit
+from tinkex.session.session import Session
 from tinkex.types.training import LoraConfig, OptimizerConfig
 
 if TYPE_CHECKING:
-    from tinkex.loss_graph import LossHandle
+    from tinkex.losses.traced import LossHandle
 
 # A server that cannot make a model from a checkpoint in one call answers one of these to the attempt.
 _NO_CREATE_BY_LOAD = frozenset({400, 404, 405, 422})
@@ -107,7 +107,7 @@ def create_custom_loss(session: Session, loss: LossHandle) -> LossHandle:
     ``InputError`` if the session has the same loss already, a rule of the official SDK; one that the
     server did not take may be made again.
     """
-    from tinkex import loss_graph  # here and below, for few scripts need them
+    from tinkex.losses import traced as loss_graph  # here and below, for few scripts need them
     from tinkex.types.custom_loss import CreateCustomLossResponse
 
     known = session.losses.setdefault(loss.key, loss)

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from tinkex.forks import renew_after_fork
+from tinkex.concurrency.at_fork import renew_after_fork
 
 logger = logging.getLogger("tinkex")
 

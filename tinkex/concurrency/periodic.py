@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Generic, TypeVar
 
-from tinkex.executor import DaemonExecutor
-from tinkex.forks import renew_after_fork
+from tinkex.concurrency.at_fork import renew_after_fork
+from tinkex.concurrency.executor import DaemonExecutor
 
 logger = logging.getLogger("tinkex")
 

@@ -9,16 +9,16 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, TypeVar
 
+from tinkex.api.connect import connect
+from tinkex.concurrency.executor import DaemonExecutor
+from tinkex.concurrency.futures import APIFuture
+from tinkex.concurrency.supervisor import Created
 from tinkex.config import Config
 from tinkex.download.fetch import Fetcher
 from tinkex.errors import ClientClosedError
-from tinkex.executor import DaemonExecutor
-from tinkex.futures import APIFuture
-from tinkex.handshake import connect
 from tinkex.http.transport import Transport
-from tinkex.session import AttachedSession
-from tinkex.supervisor import Created
-from tinkex.telemetry import Telemetry
+from tinkex.session.session import AttachedSession
+from tinkex.session.telemetry import Telemetry
 
 T = TypeVar("T")
 C = TypeVar("C", bound="RestBase")

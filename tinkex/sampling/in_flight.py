@@ -14,15 +14,15 @@ from typing import Any, TypeVar
 
 from tinkex.api import futures as futures_api
 from tinkex.api import sampling as api
-from tinkex.completions import CompletionWatch
+from tinkex.concurrency.at_fork import renew_after_fork
+from tinkex.concurrency.executor import DaemonExecutor
+from tinkex.concurrency.futures import APIFuture
 from tinkex.errors import APIConnectionError, ClientClosedError, RateLimitError, TinkerError
-from tinkex.executor import DaemonExecutor
-from tinkex.forks import renew_after_fork
-from tinkex.futures import APIFuture
 from tinkex.http.retry import retry_after
-from tinkex.polling import PromiseGone, wait_for_result
-from tinkex.queue_state import OnQueueState
-from tinkex.session import AttachedSession
+from tinkex.polling.queue_state import OnQueueState
+from tinkex.polling.result import PromiseGone, wait_for_result
+from tinkex.sampling.completions import CompletionWatch
+from tinkex.session.session import AttachedSession
 from tinkex.types.retry import RetryConfig
 from tinkex.types.sampling import SampleResponse
 

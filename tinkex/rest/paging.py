@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import TypeVar
 
-from tinkex.futures import APIFuture
+from tinkex.concurrency.futures import APIFuture
 
 Page = TypeVar("Page")
 Item = TypeVar("Item")

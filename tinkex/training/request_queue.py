@@ -15,6 +15,8 @@ from functools import partial
 from typing import TypeVar
 
 from tinkex.api.futures import Promise
+from tinkex.concurrency.at_fork import renew_after_fork
+from tinkex.concurrency.futures import APIFuture
 from tinkex.errors import (
     APIConnectionError,
     APIError,
@@ -22,12 +24,10 @@ from tinkex.errors import (
     ClientPoisonedError,
     TinkerError,
 )
-from tinkex.forks import renew_after_fork
-from tinkex.futures import APIFuture
 from tinkex.http.transport import Response
-from tinkex.polling import wait_or_resubmit
-from tinkex.queue_state import OnQueueState
-from tinkex.session import Session
+from tinkex.polling.queue_state import OnQueueState
+from tinkex.polling.result import wait_or_resubmit
+from tinkex.session.session import Session
 
 S = TypeVar("S")
 T = TypeVar("T")

@@ -14,20 +14,20 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tinkex.api import service as api
+from tinkex.api.connect import connect
+from tinkex.concurrency.at_fork import renew_after_fork
+from tinkex.concurrency.executor import DaemonExecutor
+from tinkex.concurrency.futures import APIFuture
+from tinkex.concurrency.limits import ByteBudget, pause_of
 from tinkex.config import Config
 from tinkex.errors import ClientClosedError, SessionEndedError, TinkerError
-from tinkex.executor import DaemonExecutor
-from tinkex.forks import renew_after_fork
-from tinkex.futures import APIFuture
-from tinkex.handshake import connect
 from tinkex.http.transport import Transport
-from tinkex.limits import ByteBudget, pause_of
+from tinkex.session.telemetry import Telemetry
 from tinkex.session_manager import SessionManager
-from tinkex.telemetry import Telemetry
 from tinkex.types.flags import DynamicFlags, ServerFlags
 
 if TYPE_CHECKING:
-    from tinkex.loss_graph import LossHandle
+    from tinkex.losses.traced import LossHandle
 
 T = TypeVar("T")
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tinkex import chunking, custom_loss, negotiation
 from tinkex.api import training as api
-from tinkex.lane import Lane, SendPart, Sent
-from tinkex.queue_state import OnQueueState
+from tinkex.losses import custom as custom_loss
+from tinkex.polling.queue_state import OnQueueState
+from tinkex.training import chunking
+from tinkex.training import wire_format as negotiation
+from tinkex.training.request_queue import Lane, SendPart, Sent
 from tinkex.types.datum import Datum
 from tinkex.types.training import ForwardBackwardOutput
 

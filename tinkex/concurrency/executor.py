@@ -13,7 +13,7 @@ from concurrent.futures import Executor, Future
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from tinkex.forks import renew_after_fork
+from tinkex.concurrency.at_fork import renew_after_fork
 
 R = TypeVar("R")
 logger = logging.getLogger("tinkex")

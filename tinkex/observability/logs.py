@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 
-from tinkex.redact import redact
+from tinkex.observability.redact import redact
 
 logger = logging.getLogger("tinkex")
 

@@ -1,0 +1,1 @@
+"""Threads, futures, limits and fork. Knows nothing of the API."""

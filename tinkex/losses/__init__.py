@@ -1,0 +1,1 @@
+"""Losses of the user's own, run here or traced for the server."""

@@ -1,0 +1,1 @@
+"""What users can see of the calls: hooks, the log, and hiding secrets in both."""

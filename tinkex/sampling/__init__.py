@@ -1,0 +1,1 @@
+"""Sampling: the samples of one client that are in flight."""

@@ -1,0 +1,1 @@
+"""A session on a server: what its clients share, and its telemetry."""

@@ -1,0 +1,1 @@
+"""Training one model: its queue of requests, passes over batches, and how models are made."""
