@@ -297,7 +297,7 @@ class RestClient(AdminClient):
 
     def get_sampler(self, sampler_id: str) -> APIFuture[GetSamplerResponse]:
         """What a sampling session samples from."""
-        return self._start(info.get_sampler, api.segment(sampler_id))
+        return self._start(info.get_sampler, sampler_id)
 
     get_sampler_async = awaited(get_sampler)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinkex.api.call import post, send
+from tinkex.api.call import post, read, send
 from tinkex.api.futures import Promise, read_promise
 from tinkex.errors import APIResponseValidationError
 from tinkex.http.transport import Response, Transport
+from tinkex.types.flags import JoinSamplingSessionResponse
 from tinkex.types.sampling import SampleResponse
 from tinkex.wire import json_codec
 
@@ -36,7 +37,7 @@ def create_sampling_session(
 def join_sampling_session(transport: Transport, sampling_session_id: str) -> int:
     """A number of this client's own among those that share the sampling session."""
     answer = post(transport, "/join_sampling_session", {"sampling_session_id": sampling_session_id})
-    return int(answer["client_counter"])
+    return read(JoinSamplingSessionResponse, answer).client_counter
 
 
 def sample(transport: Transport, payload: dict[str, Any]) -> Promise:
