@@ -105,6 +105,8 @@ class APIError(TinkerError):
 
     sent = True
     """Whether the server may have accepted the request. False only if it certainly accepted none of the tries."""
+    repeated = False
+    """Whether the server may have accepted an earlier try of the call, so that it answered a repetition."""
 
     def __init__(self, message: str, *, method: str = "", url: str = "", body: object = None) -> None:
         super().__init__(message)
@@ -156,7 +158,7 @@ class APIStatusError(APIError):
         self.status_code = status_code
         self.headers: dict[str, str] = {k.lower(): v for k, v in (headers or {}).items()}
         self.request_id: str | None = self.headers.get("x-request-id")
-        self.sent = leaves_open(status_code)
+        self.sent = leaves_open(status_code, body)
 
 
 class BadRequestError(APIStatusError):
@@ -207,29 +209,29 @@ _BY_STATUS: dict[int, type[APIStatusError]] = {
 }
 
 
-def leaves_open(status_code: int) -> bool:
-    """Return whether a server that answers with this status may have accepted the request nevertheless."""
-    return status_code >= 500 or status_code == 408
+def leaves_open(status_code: int, body: object = None) -> bool:
+    """Return whether the server may have accepted a request that was answered with this status and ``body``.
+
+    A server that refuses a request answers with a JSON object. Any other body may come from a proxy, which does
+    not know whether the server accepted the request. A 409 means that the server has accepted another request
+    with the same number.
+    """
+    return status_code >= 500 or status_code in (408, 409) or not isinstance(body, dict)
 
 
 def status_error(
     status_code: int,
     content: bytes,
     headers: Mapping[str, str],
-    maybe_accepted: bool = False,
     *,
     method: str,
     url: str,
 ) -> APIStatusError:
-    """Return the typed error for an answer with a 4xx or 5xx status.
-
-    ``maybe_accepted`` is whether the server may have accepted an earlier try of the same request.
-    """
+    """Return the typed error for an answer with a 4xx or 5xx status."""
     body = decode_body(content)
     kind = _BY_STATUS.get(status_code) or (InternalServerError if status_code >= 500 else APIStatusError)
     message = f"{status_code} from {method} {url}: {describe_body(body)}"
     error = kind(message, status_code=status_code, body=body, headers=headers, method=method, url=url)
-    error.sent |= maybe_accepted
     if error.request_id:
         error.args = (f"{message} (request id {error.request_id})",)
     return error
