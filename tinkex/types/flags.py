@@ -78,3 +78,6 @@ class JoinSamplingSessionResponse(Message):
     """Answer of ``POST /join_sampling_session``: a number of this client's own among those that share it."""
 
     client_counter: int
+
+    def __post_init__(self) -> None:
+        whole("client_counter", self.client_counter, at_least=0)

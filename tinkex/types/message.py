@@ -58,7 +58,7 @@ def _fields(kind: Any) -> list[tuple[str, Any, bool]]:
         (
             field.name,
             Any if field.metadata.get("dataclasses_json") else hints[field.name],
-            (field.default, field.default_factory) != (dataclasses.MISSING, dataclasses.MISSING),
+            not (field.default is field.default_factory is dataclasses.MISSING),
         )
         for field in dataclasses.fields(kind)
     ]
@@ -69,7 +69,7 @@ def _checked(kind: type[Message], answer: Any) -> dict[str, Any]:
     if not isinstance(answer, dict):
         raise ValueError(f"{kind.__name__} must be an object, not {_name_of(answer)}")
     checked = {}
-    for name, hint, has_default in _fields(kind):
+    for name, hint, has_default in _fields(kind):  # type: ignore[arg-type]
         value = answer.get(name)
         if value is None and has_default:
             continue
