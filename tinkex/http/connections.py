@@ -187,8 +187,18 @@ class _Tracking:
 
 
 class _HTTPPool(_Tracking, HTTPConnectionPool):
-    ConnectionCls: Any = _HTTPConnection
+    @property
+    def ConnectionCls(self) -> Any:  # type: ignore[override]  # urllib3's name
+        return _connection_class(_HTTPConnection, HTTPConnectionPool)
 
 
 class _HTTPSPool(_Tracking, HTTPSConnectionPool):
-    ConnectionCls: Any = _HTTPSConnection
+    @property
+    def ConnectionCls(self) -> Any:  # type: ignore[override]
+        return _connection_class(_HTTPSConnection, HTTPSConnectionPool)
+
+
+def _connection_class(own: type[Any], pool: type[Any]) -> Any:
+    """Return the class of new connections: ``own``, unless a tool such as vcrpy has replaced that of ``pool``."""
+    current = pool.ConnectionCls
+    return own if issubclass(own, current) else current
