@@ -24,7 +24,9 @@ _ERROR_BYTES = 64 << 10
 _LINK_EXPIRED = frozenset({400, 401, 403, 410})
 """What stores answer to a signed URL that no longer works."""
 _RENEWALS = 2
-_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
+_LENGTH = re.compile(r"[0-9]{1,18}")
+"""Content-Length. Longer numbers are of no file, and ``int`` takes no more than a few thousand digits."""
 
 
 class Link(Protocol):
@@ -208,7 +210,7 @@ class _State:
         self.version = _version(response)
         self._digest = digest_of(response.headers)
         length = response.headers.get("Content-Length", "")
-        if length.isdigit():
+        if _LENGTH.fullmatch(length):
             self._set_total(int(length))
 
     def write(self, chunk: bytes) -> None:
