@@ -120,8 +120,9 @@ def test_a_forked_child_counts_from_zero() -> None:
         """
         import os
         from tinkex import metrics
-        metrics.counters.end(None, "/x", 1.0, False, 1, 1)
-        metrics.counters.in_flight.add(1)
+        from tinkex.http.counters import counters
+        counters.end(None, "/x", 1.0, False, 1, 1)
+        counters.in_flight.add(1)
         child = os.fork()
         seen = metrics.snapshot()
         if child:

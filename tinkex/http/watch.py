@@ -8,7 +8,7 @@ from time import perf_counter
 from types import TracebackType
 
 from tinkex.errors import APIError
-from tinkex.metrics import counters
+from tinkex.http.counters import counters
 from tinkex.observability import hooks
 
 logger = logging.getLogger("tinkex")
