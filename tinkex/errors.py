@@ -93,7 +93,7 @@ class RequestFailedError(TinkerError):
         super().__init__(message)
         self.message = message
         self.request_id = request_id
-        self.category = RequestErrorCategory(category)
+        self.category: RequestErrorCategory = RequestErrorCategory(category)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.message, self.request_id, self.category)
@@ -102,7 +102,7 @@ class RequestFailedError(TinkerError):
 class APIError(TinkerError):
     """A failure in talking to the server, named by ``method`` and ``url`` (never with a key)."""
 
-    sent = True
+    sent: bool = True
     """False when the server surely did not accept the request, in none of its tries."""
 
     def __init__(self, message: str, *, method: str = "", url: str = "", body: object = None) -> None:
@@ -155,7 +155,7 @@ class APIStatusError(APIError):
         self.status_code = status_code
         self.headers: dict[str, str] = {k.lower(): v for k, v in (headers or {}).items()}
         self.request_id: str | None = self.headers.get("x-request-id")
-        self.sent = leaves_open(status_code)
+        self.sent: bool = leaves_open(status_code)
 
 
 class BadRequestError(APIStatusError):

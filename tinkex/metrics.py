@@ -177,7 +177,7 @@ class Counters:
         self.clear()
 
 
-counters = Counters()
+counters: Counters = Counters()
 
 
 def snapshot() -> Snapshot:

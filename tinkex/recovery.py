@@ -122,7 +122,7 @@ class Run:
         self._first_wait = first_wait
         self._in_a_row = 0
         self._open = self._at_checkpoint = False
-        self.restarts = 0
+        self.restarts: int = 0
         """How often this object has resumed so far."""
         self.checkpoint: Checkpoint | None = _read(self._journal) if self._journal else None
         """The last one; None before the first."""

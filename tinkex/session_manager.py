@@ -130,6 +130,13 @@ class SessionManager:
 
     ``SessionManager.default()`` serves the process; make one of your own for other intervals, and
     ``close`` it (it is a context manager).
+
+    Example::
+
+        with tinkex.SessionManager(heartbeat_interval=5.0) as manager:
+            with tinkex.ServiceClient(base_url="local://", session_manager=manager):
+                for session in manager.sessions():
+                    print(session.session_id, f"{session.age:.1f} s old", session.last_error)
     """
 
     _shared: ClassVar[dict[str, SessionManager]] = {}
@@ -165,11 +172,17 @@ class SessionManager:
     def start_session(
         self, config: Config, transport: Transport | None = None, on_end: OnEnd | None = None
     ) -> str:
-        """Open a session on the server of ``config`` and keep it alive; its id. Blocks for the round trip.
+        """Open a session on the server of ``config`` and keep it alive; returns its id. Blocks for the round trip.
 
         ``transport`` lets the beats share an owner's connections. ``on_end`` is called once, from a
         worker thread and without any lock, if the server ends the session; a bound method is held weakly,
         so that being registered keeps no client alive. Raises ``APIError``; then nothing is left behind.
+
+        Example::
+
+            with tinkex.SessionManager() as manager:  # sessions without a ServiceClient
+                session_id = manager.start_session(tinkex.Config(base_url="local://"))
+                manager.stop_session(session_id, timeout=2.0)
         """
         self._check_open(not self._beats.closed)
         owns_transport = transport is None

@@ -33,7 +33,7 @@ class Task(ABC):
     """Something to run once an interval. Those with the same ``group`` share its threads."""
 
     group: str
-    due = 0.0
+    due: float = 0.0
     underway = False
     """It runs or waits for a thread: its next turn is skipped, so that turns never pile up."""
 
