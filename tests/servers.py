@@ -32,6 +32,10 @@ from dataclasses import dataclass, field
 from typing import Any, Union
 
 PREFIX = "/api/v1"
+BEAT = "/session_heartbeat"
+FINISH = "/sessions/*/finish"
+NOT_YET = {"type": "try_again", "queue_state": "active", "request_id": "x"}
+"""The answer of a long poll that has run out."""
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,8 @@ class APIError(TinkerError):
 
     sent: bool = True
     """False when the server surely did not accept the request, in none of its tries."""
+    repeated: bool = False
+    """True when an earlier try of the call may have been accepted, so that this answer may be to its repetition."""
 
     def __init__(self, message: str, *, method: str = "", url: str = "", body: object = None) -> None:
         super().__init__(message)
@@ -155,7 +157,7 @@ class APIStatusError(APIError):
         self.status_code = status_code
         self.headers: dict[str, str] = {k.lower(): v for k, v in (headers or {}).items()}
         self.request_id: str | None = self.headers.get("x-request-id")
-        self.sent: bool = leaves_open(status_code)
+        self.sent: bool = leaves_open(status_code, body)
 
 
 class BadRequestError(APIStatusError):
@@ -206,26 +208,28 @@ _BY_STATUS: dict[int, type[APIStatusError]] = {
 }
 
 
-def leaves_open(status_code: int) -> bool:
-    """Whether the server may have accepted a request all the same that it answered so."""
-    return status_code >= 500 or status_code == 408
+def leaves_open(status_code: int, body: object = None) -> bool:
+    """Whether a request may have been accepted although it was answered with this status and ``body``.
+
+    A server that refuses a request says so in a JSON object. Anything else may come from a proxy, which cannot
+    know. A 409 says that the server has taken another request under the same number.
+    """
+    return status_code >= 500 or status_code in (408, 409) or not isinstance(body, dict)
 
 
 def status_error(
     status_code: int,
     content: bytes,
     headers: Mapping[str, str],
-    maybe_accepted: bool = False,
     *,
     method: str,
     url: str,
 ) -> APIStatusError:
-    """The typed error of an HTTP answer with a 4xx or 5xx status, after tries that may have been accepted."""
+    """The typed error of an HTTP answer with a 4xx or 5xx status."""
     body = decode_body(content)
     kind = _BY_STATUS.get(status_code) or (InternalServerError if status_code >= 500 else APIStatusError)
     message = f"{status_code} from {method} {url}: {describe_body(body)}"
     error = kind(message, status_code=status_code, body=body, headers=headers, method=method, url=url)
-    error.sent |= maybe_accepted
     if error.request_id:
         error.args = (f"{message} (request id {error.request_id})",)
     return error

@@ -14,6 +14,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
+from tinkex.api.models import State
 from tinkex.concurrency.executor import DaemonExecutor
 from tinkex.concurrency.futures import APIFuture, blocking, finished, future_of
 from tinkex.concurrency.supervisor import ClientSupervisor
@@ -23,8 +24,6 @@ from tinkex.sampling_client import SamplingClient
 from tinkex.session.session import Session
 from tinkex.session.telemetry import Telemetry
 from tinkex.session_manager import SessionManager
-from tinkex.training import create_model as creation
-from tinkex.training.create_model import State
 from tinkex.training_client import TrainingClient
 from tinkex.types import console
 from tinkex.types.checks import tinker_path
@@ -330,10 +329,11 @@ class ServiceClient:
         future raises ``APIStatusError`` or ``RequestFailedError`` if the server refuses the loss.
         """
         from tinkex.losses import traced as loss_graph  # here, for few scripts need it
+        from tinkex.training.create_loss import create_custom_loss
 
         self._session.check()
         loss = loss_graph.trace(fn, input_ranks, self._session.id)
-        return self._session.start(partial(creation.create_custom_loss, self._session, loss))
+        return self._session.start(partial(create_custom_loss, self._session, loss))
 
     @blocking
     def create_rest_client(self) -> APIFuture[RestClient]:

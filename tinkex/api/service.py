@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from tinkex.api.call import post, read, send
-from tinkex.api.futures import Promise, read_promise
+from tinkex.api.call import post, read
+from tinkex.api.futures import Promise, Result, json_result, submit
 from tinkex.config import Config
 from tinkex.errors import APIResponseValidationError, NotFoundError
 from tinkex.http.transport import Transport
@@ -84,8 +84,8 @@ def create_custom_loss(
     name: str,
     inputs: Sequence[CustomLossInput],
     graph: CustomLossGraph,
-) -> Promise:
-    """Store a traced loss in the session; the result names its ``loss_id``."""
+) -> Promise[str]:
+    """Store a traced loss in the session; the result is its ``loss_id``."""
     payload: dict[str, Any] = {
         "type": "create_custom_loss",
         "session_id": session_id,
@@ -94,7 +94,13 @@ def create_custom_loss(
         "inputs": [asdict(given) for given in inputs],
         "graph": asdict(graph),
     }
-    return read_promise(send(transport, "POST", "/create_custom_loss", payload))
+    return submit(transport, "/create_custom_loss", payload, "CreateCustomLoss", _read_loss_id)
+
+
+def _read_loss_id(result: Result) -> str:
+    from tinkex.types.custom_loss import CreateCustomLossResponse
+
+    return read(CreateCustomLossResponse, json_result(result, "create_custom_loss")).loss_id
 
 
 def _without_nulls(answer: Any) -> Mapping[str, Any]:

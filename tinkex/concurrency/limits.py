@@ -5,10 +5,10 @@ from __future__ import annotations
 import collections
 import threading
 import time
-import weakref
 from collections.abc import Callable, Hashable
 
 from tinkex.concurrency.at_fork import renew_after_fork
+from tinkex.concurrency.shared import Shared
 
 
 class ByteBudget:
@@ -73,23 +73,7 @@ class Pause:
             wait(left)
 
 
-class _Pauses:
-    """The gates by identity, each for as long as somebody holds it."""
-
-    def __init__(self) -> None:
-        self._gates: weakref.WeakValueDictionary[Hashable, Pause] = weakref.WeakValueDictionary()
-        self._after_fork()
-        renew_after_fork(self)
-
-    def of(self, identity: Hashable) -> Pause:
-        with self._lock:  # for setdefault is not atomic here, as a plain dictionary's is
-            return self._gates.setdefault(identity, Pause())
-
-    def _after_fork(self) -> None:
-        self._lock = threading.Lock()
-
-
-_pauses = _Pauses()
+_pauses: Shared[Hashable, Pause] = Shared(lambda identity: Pause())
 
 
 def pause_of(identity: Hashable) -> Pause:

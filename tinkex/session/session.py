@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import _thread
 import contextlib
-import copy
 import itertools
 import os
 import threading
@@ -18,10 +17,12 @@ from tinkex.api.connect import connect
 from tinkex.concurrency.at_fork import renew_after_fork
 from tinkex.concurrency.executor import DaemonExecutor
 from tinkex.concurrency.futures import APIFuture
+from tinkex.concurrency.lifetime import Lifetime
 from tinkex.concurrency.limits import ByteBudget, pause_of
 from tinkex.config import Config
 from tinkex.errors import ClientClosedError, SessionEndedError, TinkerError
 from tinkex.http.transport import Transport
+from tinkex.polling.result import ResultPoller
 from tinkex.session.telemetry import Telemetry
 from tinkex.session_manager import SessionManager
 from tinkex.types.flags import DynamicFlags, ServerFlags
@@ -49,6 +50,7 @@ class AttachedSession:
     """The one who keeps a session alive reports on it."""
 
     def __init__(self, config: Config, session_id: str) -> None:
+        self.lifetime = Lifetime()
         transport, flags = connect(config)
         self._attach(config, transport, flags, session_id)
 
@@ -63,10 +65,12 @@ class AttachedSession:
         self.pause = pause_of(transport.identity)
         self.dispatch_budget = ByteBudget(flags.sample_dispatch_bytes_semaphore_size)
         self.response_budget = ByteBudget(flags.inflight_response_bytes_semaphore_size)
+        self.poller = ResultPoller(transport, flags)
         self._dynamic: tuple[float, DynamicFlags] | None = None
 
     def check(self) -> None:
         """Raise ``SessionEndedError`` or ``ClientClosedError`` unless the session can be used."""
+        self.lifetime.check()
 
     def start(self, work: Callable[[], T]) -> APIFuture[T]:
         """The future of ``work()``, which runs on a thread of the session. Raises as ``check`` does."""
@@ -106,8 +110,8 @@ class Session(AttachedSession):
 
     def __init__(self, config: Config, manager: SessionManager) -> None:
         self.manager = manager
-        self._ended: TinkerError | None = None
-        self._lock = threading.Lock()  # first, for a beat may end the session before this is through
+        self.lifetime = Lifetime()  # first, for a beat may end the session before this is through
+        self._lock = threading.Lock()
         transport, flags = connect(config)
         try:
             session_id = manager.start_session(config, transport, self._on_end)
@@ -119,7 +123,6 @@ class Session(AttachedSession):
             self.telemetry = Telemetry(transport, session_id)
             self.telemetry.session_started()
         self._owner = os.getpid()
-        self._inherited = False
         self._model_numbers = itertools.count()
         self._sampler_numbers = itertools.count()
         self._loss_numbers = itertools.count()
@@ -131,16 +134,6 @@ class Session(AttachedSession):
         )
         self._finalizer.atexit = False
         renew_after_fork(self)
-
-    def check(self) -> None:
-        """Raise ``SessionEndedError`` or ``ClientClosedError`` unless the session can be used."""
-        if self._inherited:
-            with self._lock:
-                inherited, self._inherited = self._inherited, False
-            if inherited:
-                self.manager.resume(self.id, self.transport)
-        if self._ended is not None:
-            raise copy.copy(self._ended)  # each with a traceback of its own
 
     def made_by(self, pid: int) -> bool:
         """Whether that process started the session, and so is the one to finish it."""
@@ -167,10 +160,10 @@ class Session(AttachedSession):
         The server is told only by the process that made the session. Idempotent.
         """
         with self._lock:
-            if isinstance(self._ended, ClientClosedError):
+            if self.lifetime.is_closed:
                 return
-            was_open = self._ended is None
-            self._ended = ClientClosedError(f"the client of session {self.id} was closed")
+            was_open = self.lifetime.is_open
+            self.lifetime.close(ClientClosedError(f"the client of session {self.id} was closed"))
         end = time.monotonic() + seconds
         is_mine = was_open and self.made_by(os.getpid())
         if self.telemetry is not None:
@@ -196,13 +189,15 @@ class Session(AttachedSession):
             self._finalizer.detach()
 
     def _on_end(self, error: SessionEndedError) -> None:
-        with self._lock:
-            if self._ended is None:
-                self._ended = error
+        self.lifetime.end(error)
+
+    def _resume(self) -> None:
+        self.manager.resume(self.id, self.transport)
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
-        self._inherited = True
+        # Not now: a child that never uses the session must not keep it alive.
+        self.lifetime.before_next_use(self._resume)
         first = os.getpid() * FORK_RANGE
         self._model_numbers = itertools.count(first)
         self._sampler_numbers = itertools.count(first)
