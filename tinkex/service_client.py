@@ -6,7 +6,6 @@ import atexit
 import os
 import sys
 import time
-import warnings
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -20,6 +19,7 @@ from tinkex.concurrency.futures import APIFuture, blocking, finished, future_of
 from tinkex.concurrency.supervisor import ClientSupervisor
 from tinkex.config import Config
 from tinkex.errors import InputError
+from tinkex.observability.caller_warnings import warn_caller
 from tinkex.sampling_client import SamplingClient
 from tinkex.session.session import Session
 from tinkex.session.telemetry import Telemetry
@@ -57,16 +57,9 @@ class ServiceClient:
     Example::
 
         with tinkex.ServiceClient(base_url="local://") as service:
-            training = service.create_lora_training_client("tinkex/byte-lm", rank=8)
-            tokens = training.get_tokenizer().encode("The sea is blue.")
-            datum = types.Datum(
-                model_input=types.ModelInput.from_ints(tokens[:-1]),
-                loss_fn_inputs={"target_tokens": tokens[1:], "weights": [1.0] * (len(tokens) - 1)},
-            )
-            for step in range(3):
-                loss = training.forward_backward([datum], "cross_entropy")  # a future, at once
-                training.optim_step(types.AdamParams(learning_rate=1e-2)).result()
-                print(step, loss.result().metrics["loss:sum"])
+            training = service.create_lora_training_client("tinkex/byte-lm", rank=8)  # blocks until ready
+            saved = training.save_state("untrained")  # a future, at once
+            print(service.session_id, training.get_info().lora_rank, saved.result().path)
     """
 
     def __init__(
@@ -90,10 +83,8 @@ class ServiceClient:
         """
         if kwargs:
             # As the official client does, so that a script written for a newer one still runs.
-            warnings.warn(
-                f"ServiceClient ignores unknown arguments: {', '.join(sorted(kwargs))}",
-                FutureWarning,
-                stacklevel=2,
+            warn_caller(
+                f"ServiceClient ignores unknown arguments: {', '.join(sorted(kwargs))}", FutureWarning
             )
         given = {
             "user_metadata": user_metadata,
@@ -104,7 +95,9 @@ class ServiceClient:
             "default_headers": default_headers_overrides,
         }
         overrides: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        self.config: Config = replace(config, **overrides) if config is not None else Config.from_env(**overrides)
+        self.config: Config = (
+            replace(config, **overrides) if config is not None else Config.from_env(**overrides)
+        )
         if session_manager is not None and heartbeat_interval is not None:
             raise InputError("give session_manager or heartbeat_interval, not both")
         self._own_manager = SessionManager(heartbeat_interval) if heartbeat_interval is not None else None
@@ -317,11 +310,13 @@ class ServiceClient:
     ) -> APIFuture[LossHandle]:
         """Make a loss of your own for ``forward_backward_custom``; the future gives its ``LossHandle``.
 
-        The server runs the loss if it can, else this process does. ``fn(logprobs, *inputs)`` returns ``(loss, metrics)`` of one datum in torch tensors, see
-        ``PerDatumLossFn``; the losses of a batch are summed. ``logprobs`` are those of the datum's
-        ``target_tokens`` and have their shape; every other parameter, 15 at most, is named as the entry of
-        ``loss_fn_inputs`` it is given. ``input_ranks`` has the rank of every parameter: 0 for a scalar, 1 for
-        ``[T]``, 2 for ``[T, K]``. ``fn`` is traced with ``torch.fx``, so it must be made of torch and math
+        The server runs the loss if it can, else this process does. ``fn(logprobs, *inputs)`` returns
+        ``(loss, metrics)`` of one datum in torch tensors, see ``PerDatumLossFn``; the losses of a batch are
+        summed. ``logprobs`` are those of the datum's ``target_tokens`` and have their shape. Every other
+        parameter, 15 at most, has the name of the entry of ``loss_fn_inputs`` that it is given.
+        ``input_ranks`` has the rank of every parameter: 0 for a scalar, 1 for ``[T]``, 2 for ``[T, K]``.
+
+        ``fn`` is traced with ``torch.fx``, so it must be made of functions of torch and math
         alone: no branch on the value of a tensor, no ``torch.nn`` module, no tensor from elsewhere. These are
         the rules of the official SDK, as is that a session takes a loss once only.
 
