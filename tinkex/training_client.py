@@ -82,7 +82,7 @@ class TrainingClient(Created, QueueStateObserver):
 
     def __init__(self, session: Session, queue: RequestQueue, base_model: str | None = None) -> None:
         self._session = session
-        self.model_id = queue.model_id
+        self.model_id: str = queue.model_id
         self._base_model = base_model
         self._queue = queue
 
