@@ -67,9 +67,9 @@ def external_weights_urls(transport: Transport, run: str, checkpoint_id: str) ->
 def archive_url(transport: Transport, run: str, checkpoint_id: str) -> str:
     """The signed URL of a checkpoint as one archive; raises ``InternalServerError`` 503 while it is made."""
     path = checkpoint(run, checkpoint_id) + "/archive"
-    answer = transport.request("GET", path, final=(503,))
+    answer = transport.request("GET", path, final=(503,), expected=_REDIRECTS)
     location = answer.headers.get("Location")
-    if not location or answer.status not in (301, 302, 303, 307, 308):
+    if not location or answer.status not in _REDIRECTS:
         raise APIResponseValidationError(
             f"the server answered {answer.status} instead of a redirect to the archive",
             method="GET",
@@ -143,6 +143,9 @@ def checkpoint(run: str, checkpoint_id: str) -> str:
     """The path of a checkpoint, whose id is ``kind/name`` (some servers: ``name``)."""
     parts = str(checkpoint_id).split("/")
     return f"/training_runs/{segment(run)}/checkpoints/" + "/".join(segment(part) for part in parts)
+
+
+_REDIRECTS = (301, 302, 303, 307, 308)
 
 
 def _get(transport: Transport, path: str, **query: object) -> Any:
