@@ -215,7 +215,7 @@ class RestClient(AdminClient):
     def publish_checkpoint_from_tinker_path(self, tinker_path: str) -> APIFuture[None]:
         """Let everybody read a checkpoint."""
         path = _parse(tinker_path)
-        return self._start(api.set_published, path.training_run_id, path.checkpoint_id, True)
+        return self._start(api.publish, path.training_run_id, path.checkpoint_id)
 
     @awaited(publish_checkpoint_from_tinker_path)
     async def publish_checkpoint_from_tinker_path_async(self) -> None:
@@ -224,7 +224,7 @@ class RestClient(AdminClient):
     def unpublish_checkpoint_from_tinker_path(self, tinker_path: str) -> APIFuture[None]:
         """Let only its owner read a checkpoint again."""
         path = _parse(tinker_path)
-        return self._start(api.set_published, path.training_run_id, path.checkpoint_id, False)
+        return self._start(api.unpublish, path.training_run_id, path.checkpoint_id)
 
     @awaited(unpublish_checkpoint_from_tinker_path)
     async def unpublish_checkpoint_from_tinker_path_async(self) -> None:
@@ -316,7 +316,7 @@ class RestClient(AdminClient):
         path = _parse(tinker_path)
         target = Path(os.path.abspath(directory))
         whole("max_bytes", max_bytes, at_least=1)
-        download.check_target(target, overwrite)
+        download.check_target(target, overwrite=overwrite)
         future: APIFuture[Path] = APIFuture()
         fetcher = Fetcher(self.config)
         tracker = Tracker(self._transport, lambda: self._closed or future.cancelled(), progress, max_bytes)
@@ -325,7 +325,7 @@ class RestClient(AdminClient):
 
         def work() -> Path:
             try:
-                return download.download(self._transport, fetcher, path, target, tracker, overwrite)
+                return download.download(self._transport, fetcher, path, target, tracker, overwrite=overwrite)
             except Exception:
                 self._check()  # closing is the reason for whatever it broke
                 raise

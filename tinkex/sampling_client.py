@@ -75,6 +75,7 @@ class SamplingClient(Created, QueueStateObserver):
         model_path: str | None,
         base_model: str | None,
         retry_config: RetryConfig | None,
+        *,
         record_stability_info: bool,
     ) -> SamplingClient:
         session.check()

@@ -224,7 +224,7 @@ class ServiceClient:
         ``base_model`` is that of the checkpoint by default; ``weights_access_token`` opens a checkpoint of
         another account. Raises as ``create_lora_training_client`` does.
         """
-        return self._from_state(
+        state = State(
             path,
             with_optimizer=False,
             base_model=base_model,
@@ -232,6 +232,7 @@ class ServiceClient:
             weights_access_token=weights_access_token,
             optimizer=optimizer,
         )
+        return self._from_state(state)
 
     @future_of(create_training_client_from_state)
     def create_training_client_from_state_async(self) -> None:
@@ -257,13 +258,14 @@ class ServiceClient:
                 path = training.save_state("before-the-night").result().path
                 resumed = service.create_training_client_from_state_with_optimizer(path)
         """
-        return self._from_state(
+        state = State(
             path,
             with_optimizer=True,
             base_model=base_model,
             user_metadata=user_metadata,
             weights_access_token=weights_access_token,
         )
+        return self._from_state(state)
 
     @future_of(create_training_client_from_state_with_optimizer)
     def create_training_client_from_state_with_optimizer_async(self) -> None:
@@ -298,8 +300,15 @@ class ServiceClient:
             raise InputError("give model_path or base_model")
         if model_path is not None:
             tinker_path("model_path", model_path)
-        make = partial(SamplingClient._create, self._session, model_path, base_model, retry_config)
-        return self._start(partial(make, record_stability_info))
+        make = partial(
+            SamplingClient._create,
+            self._session,
+            model_path,
+            base_model,
+            retry_config,
+            record_stability_info=record_stability_info,
+        )
+        return self._start(make)
 
     @future_of(create_sampling_client)
     def create_sampling_client_async(self) -> None:
@@ -387,18 +396,8 @@ class ServiceClient:
         self._session.check()
         return self._supervisor.start_child(make)
 
-    def _from_state(
-        self,
-        path: str,
-        *,
-        with_optimizer: bool,
-        base_model: str | None,
-        user_metadata: Mapping[str, str] | None,
-        weights_access_token: str | None,
-        optimizer: OptimizerConfig | None = None,
-    ) -> APIFuture[TrainingClient]:
-        tinker_path("path", path)
-        state = State(path, with_optimizer, base_model, user_metadata, weights_access_token, optimizer)
+    def _from_state(self, state: State) -> APIFuture[TrainingClient]:
+        tinker_path("path", state.path)
         return self._start(partial(TrainingClient._create_from_state, self._session, state))
 
 

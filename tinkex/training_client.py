@@ -376,7 +376,9 @@ class TrainingClient(Created, QueueStateObserver):
         def make(results: Sequence[api.OpenedSampler]) -> SamplingClient:
             [opened] = results
             if opened.sampling_session_id is None:  # the server has no samplers without saved weights
-                return SamplingClient._create(session, opened.path, None, retry_config, record_stability_info)
+                return SamplingClient._create(
+                    session, opened.path, None, retry_config, record_stability_info=record_stability_info
+                )
             return SamplingClient(
                 session,
                 opened.sampling_session_id,
@@ -401,8 +403,15 @@ class TrainingClient(Created, QueueStateObserver):
         Arguments and errors are as in ``ServiceClient.create_sampling_client``.
         """
         tinker_path("model_path", model_path)
-        make = partial(SamplingClient._create, self._session, model_path, None, retry_config)
-        return self._session.start(partial(make, record_stability_info))
+        make = partial(
+            SamplingClient._create,
+            self._session,
+            model_path,
+            None,
+            retry_config,
+            record_stability_info=record_stability_info,
+        )
+        return self._session.start(make)
 
     @awaited(create_sampling_client)
     async def create_sampling_client_async(self) -> None:
