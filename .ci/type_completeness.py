@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 import subprocess
 import sys
 
@@ -11,8 +12,11 @@ LEAST = 0.99
 
 
 def main() -> int:
+    # pyright looks for the package where the first "python" on PATH would look.
+    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
     command = [sys.executable, "-m", "pyright", "--verifytypes", "tinkex", "--ignoreexternal", "--outputjson"]
-    report = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=False).stdout)
+    pyright = subprocess.run(command, stdout=subprocess.PIPE, env={**os.environ, "PATH": path}, check=False)
+    report = json.loads(pyright.stdout)
     completeness = report["typeCompleteness"]
     for symbol in completeness["symbols"]:
         # A class or function that uses an incomplete type is incomplete as well; only the causes are shown.
