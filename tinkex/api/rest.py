@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote, urljoin
 
 from tinkex.api.call import post, read, send
-from tinkex.errors import APIResponseValidationError, InputError, RequestFailedError
+from tinkex.errors import APIResponseValidationError, InputError, NotFoundError, RequestFailedError
 from tinkex.http.transport import Response, Transport
 from tinkex.types.rest import (
     CheckpointsListResponse,
@@ -44,8 +44,12 @@ def list_user_checkpoints(transport: Transport, limit: int, offset: int) -> Chec
 
 
 def delete_checkpoint(transport: Transport, run: str, checkpoint_id: str) -> None:
-    """Delete a checkpoint for good."""
-    send(transport, "DELETE", checkpoint(run, checkpoint_id))
+    """Delete a checkpoint for good. A repetition that finds it no more has deleted it before."""
+    try:
+        send(transport, "DELETE", checkpoint(run, checkpoint_id))
+    except NotFoundError as error:
+        if not error.repeated:
+            raise
 
 
 def publish(transport: Transport, run: str, checkpoint_id: str) -> None:
