@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import tinkex
 from tinkex import APIFuture, RestClient, SamplingClient, ServiceClient, TrainingClient, types
 
 if TYPE_CHECKING:
@@ -78,3 +79,8 @@ def a_bound_method_is_a_function_of_its_arguments(service: ServiceClient) -> Non
     create: Callable[[str, int], TrainingClient] = service.create_lora_training_client
     wrong: Callable[[int], TrainingClient] = service.create_lora_training_client  # type: ignore[assignment]
     print(create, wrong)
+
+
+def a_misspelt_name_is_refused() -> None:
+    print(tinkex.SerivceClient)  # type: ignore[attr-defined]
+    print(types.Datm)  # type: ignore[attr-defined]
