@@ -46,7 +46,6 @@ from tinkex.sampling_client import SamplingClient
 from tinkex.service_client import ServiceClient
 from tinkex.session_manager import SessionInfo, SessionManager
 from tinkex.training_client import TrainingClient
-from tinkex.types import __all__ as _type_names
 
 if TYPE_CHECKING:
     from tinkex.admin_client import AdminClient
@@ -60,15 +59,13 @@ if _level := log_level():
     logs.show(_level)
 
 __all__ = [
-    "AdminClient",
-    "RestClient",
-    "UnsafeDownloadError",
     "APIConnectionError",
     "APIError",
     "APIFuture",
     "APIResponseValidationError",
     "APIStatusError",
     "APITimeoutError",
+    "AdminClient",
     "AuthenticationError",
     "BadRequestError",
     "BillingError",
@@ -87,6 +84,7 @@ __all__ = [
     "PermissionDeniedError",
     "RateLimitError",
     "RequestFailedError",
+    "RestClient",
     "SamplingClient",
     "ServiceClient",
     "SessionEndedError",
@@ -95,12 +93,13 @@ __all__ = [
     "TinkerError",
     "TrainingClient",
     "UnprocessableEntityError",
+    "UnsafeDownloadError",
     "__version__",
     "auth",
     "metrics",
     "types",
-    *_type_names,
 ]
+__all__ += types.__all__
 
 _LATER = {
     "AdminClient": "tinkex.admin_client",
@@ -108,16 +107,18 @@ _LATER = {
     "PerDatumLossFn": "tinkex.losses.traced",
     "RestClient": "tinkex.rest_client",
     "UnsafeDownloadError": "tinkex.download.paths",
-    **dict.fromkeys(_type_names, "tinkex.types"),
+    **dict.fromkeys(types.__all__, "tinkex.types"),
 }
-"""What a script that trains and samples may never look at, and is read when first asked for."""
+"""Names that many programs never use. Their modules are imported when a name is first asked for."""
 
 
-def __getattr__(name: str) -> object:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(_LATER[name]), name)
-    return found
+if not TYPE_CHECKING:  # a type checker reads the imports above instead, and so refuses any other name
+
+    def __getattr__(name: str) -> object:
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = globals()[name] = getattr(import_module(_LATER[name]), name)
+        return found
 
 
 def __dir__() -> list[str]:

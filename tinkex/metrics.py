@@ -3,8 +3,10 @@
 Example::
 
     tinkex.metrics.reset()
-    ...
-    print(tinkex.metrics.snapshot().endpoints["asample"].p99)
+    with tinkex.ServiceClient(base_url="local://") as service:
+        service.create_sampling_client(base_model="tinkex/byte-lm")
+    for path, endpoint in tinkex.metrics.snapshot().endpoints.items():
+        print(path, endpoint.calls, endpoint.p99)  # the latter in seconds
 
 Counting is always on, and adds a few microseconds to a call.
 """

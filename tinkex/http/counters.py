@@ -160,4 +160,4 @@ class Counters:
         self.clear()
 
 
-counters = Counters()
+counters: Counters = Counters()
