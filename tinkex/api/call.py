@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from typing import Any, TypeVar
+from urllib.parse import quote
 
-from tinkex.errors import APIResponseValidationError
+from tinkex.errors import InputError
 from tinkex.http.transport import Response, Transport
 from tinkex.types.message import Message
+from tinkex.wire.validation import decode
 
 M = TypeVar("M", bound=Message)
 
@@ -28,9 +30,14 @@ def send(
 
 def read(kind: type[M], answer: object) -> M:
     """``answer`` as ``kind``; raises ``APIResponseValidationError`` if a field is missing or mistyped."""
+    return decode(kind.__name__, kind.from_dict, answer, body=answer)
+
+
+def segment(text: str) -> str:
+    """``text`` as one segment of a URL path; raises ``InputError`` for what cannot be one."""
+    if not isinstance(text, str) or text in ("", ".", ".."):
+        raise InputError(f"not an id: {text!r}")
     try:
-        return kind.from_dict(answer)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise APIResponseValidationError(
-            f"the server's answer is no {kind.__name__}: {error!r}", body=answer
-        ) from None
+        return quote(text, safe=":@")
+    except UnicodeEncodeError:  # half of a surrogate pair
+        raise InputError(f"not an id: {text!r}") from None

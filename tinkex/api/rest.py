@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote, urljoin
+from urllib.parse import urljoin, urlsplit
 
-from tinkex.api.call import post, read, send
-from tinkex.errors import APIResponseValidationError, InputError, NotFoundError, RequestFailedError
+from tinkex.api.call import post, read, segment, send
+from tinkex.errors import APIResponseValidationError, NotFoundError, RequestFailedError
 from tinkex.http.transport import Response, Transport
 from tinkex.types.rest import (
     CheckpointsListResponse,
@@ -14,10 +14,12 @@ from tinkex.types.rest import (
     ExternalWeightsUrlsResponse,
     GetSessionResponse,
     ListSessionsResponse,
+    TraceExportResponse,
     TrainingRun,
     TrainingRunsResponse,
 )
 from tinkex.types.session_search import SessionSearchRequest, SessionSearchResponse
+from tinkex.wire.validation import decode
 
 
 def list_training_runs(
@@ -74,17 +76,30 @@ def external_weights_urls(transport: Transport, run: str, checkpoint_id: str) ->
 
 
 def archive_url(transport: Transport, run: str, checkpoint_id: str) -> str:
-    """The signed URL of a checkpoint as one archive; raises ``InternalServerError`` 503 while it is made."""
+    """The signed URL of a checkpoint as one archive; raises ``InternalServerError`` 503 while it is made.
+
+    A server that sends the archive itself is refused, and its answer is left unread.
+    """
     path = checkpoint(run, checkpoint_id) + "/archive"
-    answer = transport.request("GET", path, final=(503,), expected=_REDIRECTS)
-    location = answer.headers.get("Location")
-    if not location or answer.status not in _REDIRECTS:
+    answer = transport.request("GET", path, final=(503,), expected=_REDIRECTS, limit=0)
+    if answer.status not in _REDIRECTS:
         raise APIResponseValidationError(
             f"the server answered {answer.status} instead of a redirect to the archive",
             method="GET",
             url=path,
         )
-    return urljoin(f"{transport.base_url}/api/v1{path}", location)
+    asked = f"{transport.base_url}/api/v1{path}"
+    return decode(
+        "link to an archive", lambda location: _absolute(asked, location), answer.headers.get("Location")
+    )
+
+
+def _absolute(asked: str, location: str | None) -> str:
+    """Where a redirect leads; raises ``ValueError`` for one that leads nowhere."""
+    url = urljoin(asked, location or "")
+    if not location or urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+        raise ValueError("it leads to no web server")
+    return url
 
 
 def copy_weights(
@@ -125,27 +140,16 @@ def trace_export_url(transport: Transport, session_id: str) -> str | None:
 
     Raises ``RequestFailedError`` if it could not be made.
     """
-    answer = _get(transport, f"/sessions/{segment(session_id)}/trace_export")
-    fields = answer if isinstance(answer, dict) else {}
-    status, url = fields.get("status"), fields.get("url")
-    if status == "failed":
+    export = read(TraceExportResponse, _get(transport, f"/sessions/{segment(session_id)}/trace_export"))
+    if export.status == "failed":
         raise RequestFailedError(
-            f"the trace of session {session_id} could not be made: {fields.get('error')}",
-            session_id,
-            "server",
+            f"the trace of session {session_id} could not be made: {export.error}", session_id, "server"
         )
-    if status == "ready" and isinstance(url, str):
-        return url
-    if status != "pending":
-        raise APIResponseValidationError("the server's answer is no state of a trace export", body=answer)
+    if export.status == "ready" and export.url is not None:
+        return export.url
+    if export.status != "pending":
+        raise APIResponseValidationError(f"a trace export cannot be {export.status!r} without a url")
     return None
-
-
-def segment(text: str) -> str:
-    """``text`` as one segment of a URL path; raises ``InputError`` for what cannot be one."""
-    if not isinstance(text, str) or text in ("", ".", ".."):
-        raise InputError(f"not an id: {text!r}")
-    return quote(text, safe=":@")
 
 
 def checkpoint(run: str, checkpoint_id: str) -> str:
