@@ -1,4 +1,4 @@
-"""What a server says at first contact: how it wants to be spoken to."""
+"""The answers at the start of a session: the flags of the server, and the session's id."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from tinkex.types.message import Message
 
 @dataclass(frozen=True)
 class ServerFlags(Message):
-    """Answer of ``POST /client/config``: how the server wants to be spoken to. Sizes are in bytes."""
+    """The answer of ``POST /client/config``: how a client is to behave towards this server.
+
+    Names that contain ``bytes`` are sizes in bytes. Unknown flags are ignored.
+    """
 
     pjwt_auth_enabled: bool = False
     sample_dispatch_bytes_semaphore_size: int = 10_485_760
@@ -29,7 +32,7 @@ class ServerFlags(Message):
 
 @dataclass(frozen=True)
 class DynamicFlags(Message):
-    """Answer of ``POST /client/dynamic_config``: flags that may change while a client lives."""
+    """The answer of ``POST /client/dynamic_config``: flags that may change while a client is in use."""
 
     refresh_interval_sec: float = 300.0
     sample_cancel_enabled: bool = False
@@ -38,7 +41,7 @@ class DynamicFlags(Message):
 
 @dataclass(frozen=True)
 class CreateSessionResponse(Message):
-    """Answer of ``POST /create_session``; the messages are for the user's log."""
+    """The answer of ``POST /create_session``. Its messages are written to the log of the user."""
 
     session_id: str
     info_message: str | None = None
