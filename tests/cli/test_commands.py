@@ -405,7 +405,7 @@ def test_a_bar_shows_on_a_terminal_once_the_work_takes_long(
         update(1, 2)
     assert terminal.getvalue() == ""
 
-    monkeypatch.setattr(progress, "PATIENCE", 0.0)
+    monkeypatch.setattr(progress, "SHOW_AFTER", 0.0)
     monkeypatch.setenv("TERM", "xterm")
     with progress.progress("long work") as update:
         update(1, 2)

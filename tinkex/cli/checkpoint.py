@@ -1,4 +1,4 @@
-"""``tinkex checkpoint``: what there is, who may read it and for how long; the rest is in files of its own."""
+"""``tinkex checkpoint``: lists and shows checkpoints, and changes who may read them and when they expire."""
 
 from __future__ import annotations
 

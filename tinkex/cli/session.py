@@ -1,4 +1,4 @@
-"""``tinkex session``."""
+"""``tinkex session``: lists, shows and finds sessions."""
 
 from __future__ import annotations
 
