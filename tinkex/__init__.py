@@ -1,12 +1,18 @@
 """Tinkex: the blocking, threaded Python SDK for the Tinker fine-tuning API.
 
+``ServiceClient`` starts a session and makes the other clients; ``types`` has the data classes; every error is a
+``TinkerError``.
+
+Example::
+
     import tinkex
     from tinkex import types
 
     with tinkex.ServiceClient(base_url="local://") as service:
         training = service.create_lora_training_client("tinkex/byte-lm", rank=32)
 
-``ServiceClient`` is where to start; ``types`` holds the data; every error is a ``TinkerError``.
+Importing this package must be fast, so modules that many scripts do not need are imported late: the names in
+``_LATER`` when they are first used, and other modules inside the functions that need them.
 """
 
 from importlib import import_module
@@ -110,7 +116,7 @@ _LATER = {
     "UnsafeDownloadError": "tinkex.download.paths",
     **dict.fromkeys(_type_names, "tinkex.types"),
 }
-"""What a script that trains and samples may never look at, and is read when first asked for."""
+"""Names that many scripts do not use, with the modules from which they are imported when they are first used."""
 
 
 def __getattr__(name: str) -> object:

@@ -54,7 +54,7 @@ def output(command: Command) -> Command:
     @functools.wraps(command)
     def run(style: str | None, base_url: str | None = None, **values: Any) -> None:
         style = style or click.get_current_context().find_root().params.get("style")
-        command(Call(base_url, style == "json"), **values)
+        command(Call(base_url, as_json=style == "json"), **values)
 
     return run
 

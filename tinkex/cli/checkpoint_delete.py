@@ -43,6 +43,7 @@ def _parse_time(ctx: click.Context, parameter: click.Parameter, value: str | Non
 @calls.server
 def delete(
     call: calls.Call,
+    *,
     checkpoint_paths: tuple[str, ...],
     run_id: str | None,
     kind: str | None,

@@ -32,7 +32,7 @@ _EXPORT_SECONDS = 3600
 )
 @click.option("--force", is_flag=True, help="Replace the checkpoint's folder if it is there.")
 @calls.server
-def download(call: calls.Call, checkpoint_path: str, output: Path, force: bool) -> None:
+def download(call: calls.Call, *, checkpoint_path: str, output: Path, force: bool) -> None:
     """Download a checkpoint into a folder named after it.
 
     The folder of tinker://run/weights/name is run_weights_name. It appears when all files are complete and
@@ -68,7 +68,7 @@ def fetch(
     except (BadRequestError, NotFoundError, UnprocessableEntityError) as refusal:
         if "/weights/" not in path or (isinstance(refusal, NotFoundError) and not _exists(client, path)):
             raise
-        _fetch_export(call, client, path, target, update, overwrite)
+        _fetch_export(call, client, path, target, update, overwrite=overwrite)
 
 
 def _exists(client: RestClient, path: str) -> bool:
@@ -79,7 +79,7 @@ def _exists(client: RestClient, path: str) -> bool:
 
 
 def _fetch_export(
-    call: calls.Call, client: RestClient, path: str, target: Path, update: Update, overwrite: bool
+    call: calls.Call, client: RestClient, path: str, target: Path, update: Update, *, overwrite: bool
 ) -> None:
     from tinkex import TinkerError
 

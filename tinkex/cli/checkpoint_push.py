@@ -40,6 +40,7 @@ _MARKER = "checkpoint_complete"
 @calls.server
 def push_hf(
     call: calls.Call,
+    *,
     checkpoint_path: str,
     repo: str | None,
     public: bool,
@@ -149,11 +150,11 @@ def _complete(
             settings["base_model_name_or_path"] = weights.base_model
             config.write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
     if card and not readme.exists():
-        readme.write_text(_model_card(path, weights, repo, is_peft), "utf-8")
+        readme.write_text(_model_card(path, weights, repo, is_peft=is_peft), "utf-8")
 
 
 def _model_card(
-    path: ParsedCheckpointTinkerPath, weights: WeightsInfoResponse, repo: str, is_peft: bool
+    path: ParsedCheckpointTinkerPath, weights: WeightsInfoResponse, repo: str, *, is_peft: bool
 ) -> str:
     head = ["---", f"base_model: {weights.base_model}", "tags: [tinker, lora]"]
     lines = [f"# {repo.split('/')[-1]}", "", f"LoRA weights for `{weights.base_model}`, trained with Tinker."]

@@ -21,7 +21,6 @@ from tinkex.errors import (
     TinkerError,
 )
 
-_LOCAL_PACKAGES = ("numpy", "flask", "waitress", "safetensors", "threadpoolctl")
 _KEY_CURE = "set TINKER_API_KEY, or run 'tinkex auth logout' and 'tinkex auth login'"
 _CURES: tuple[tuple[type[TinkerError], str], ...] = (
     (AuthenticationError, _KEY_CURE),
@@ -61,10 +60,9 @@ def one_line() -> Iterator[None]:
     except TinkerError as error:
         raise CallFailed(explained(error)) from error
     except ModuleNotFoundError as error:
-        if error.name not in _LOCAL_PACKAGES:
+        if error.name != "tinkex.local":
             raise
-        cure = f"the embedded server needs {error.name}: pip install 'tinkex[local]', or give --base-url"
-        raise CallFailed(cure) from error
+        raise CallFailed(str(error)) from error
     except OSError as error:
         if error.errno == errno.EPIPE:  # the reader of a pipe has closed it; click then exits silently
             raise

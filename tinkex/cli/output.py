@@ -72,7 +72,7 @@ def when(moment: datetime | None, never: str = "unknown") -> str:
     return never if moment is None else moment.astimezone().strftime("%Y-%m-%d %H:%M")
 
 
-def yes(value: bool | None) -> str:
+def yes(value: bool | None) -> str:  # noqa: FBT001  a bool is what this function formats
     """Return ``yes``, ``no``, or ``unknown`` for None."""
     return "unknown" if value is None else "yes" if value else "no"
 
