@@ -16,12 +16,10 @@ from tinkex.api.connect import connect
 from tinkex.concurrency.periodic import PeriodicTasks, Task
 from tinkex.config import Config
 from tinkex.errors import (
-    APIStatusError,
     APITimeoutError,
     ClientClosedError,
     ConfigError,
     SessionEndedError,
-    describe_body,
 )
 from tinkex.http.transport import Transport
 
@@ -32,9 +30,6 @@ HEARTBEAT_INTERVAL = 10.0
 BEAT_TIMEOUT = 10.0
 WARN_AFTER = 120.0
 WARN_EVERY = 60.0
-
-_STILL_ALIVE = frozenset({408, 409, 429})
-"""The 4xx statuses of a heartbeat that do not mean that the session has ended."""
 
 OnEnd = Callable[[SessionEndedError], None]
 
@@ -89,7 +84,7 @@ class _Heartbeat(Task):
             api.heartbeat(self.transport, self.session_id, self._manager.beat_timeout)
         except Exception as error:
             self.record = self.record._replace(failures=self.record.failures + 1, last_error=error)
-            if isinstance(error, APIStatusError) and _is_final(error.status_code):
+            if isinstance(error, SessionEndedError):
                 self._end(error)
             elif isinstance(error, ClientClosedError):  # the owner closed the transport, and so the session
                 self._manager._forget(self)
@@ -104,15 +99,14 @@ class _Heartbeat(Task):
         if self.owns_transport:
             self.transport.close()
 
-    def _end(self, error: APIStatusError) -> None:
+    def _end(self, error: SessionEndedError) -> None:
         if not self._manager._forget(self):
             return  # stop_session was called meanwhile
         self.release()
-        message = f"session {self.session_id} has ended: {error.status_code} {describe_body(error.body)}"
-        logger.error("%s", message)
+        logger.error("%s", error.message)
         on_end = self._on_end()
         if on_end is not None:
-            on_end(SessionEndedError(message, self.session_id, error.status_code))
+            on_end(error)
 
     def _warn(self, error: Exception) -> None:
         now = time.monotonic()
@@ -269,8 +263,3 @@ class SessionManager:
 
 def _closed() -> ClientClosedError:
     return ClientClosedError("the session manager was closed")
-
-
-def _is_final(status: int) -> bool:
-    """Return whether this status of a heartbeat means that the session has ended."""
-    return 400 <= status < 500 and status not in _STILL_ALIVE

@@ -50,9 +50,9 @@ def test_a_watch_ends_with_the_last_sample_and_paces_itself(
         with pytest.raises(tinkex.APIConnectionError, match="stuck"):
             sampler.sample(PROMPT, 1, PARAMS).result(10)
         assert len(server.requests.to("/retrieve_futures")) < 20
-        assert sampler._flights._watch is not None
+        assert sampler._in_flight._watch is not None
         deadline = time.monotonic() + 5
-        while sampler._flights._watch._polling:
+        while sampler._in_flight._watch._polling:
             assert time.monotonic() < deadline
             threading.Event().wait(0.01)
 

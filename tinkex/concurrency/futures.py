@@ -94,9 +94,7 @@ class APIFuture(Future[T]):
         except BaseException as error:
             self.on_cancel = None
             self.fail(error)
-            # The traceback is kept, but not the variables of its frames: they would keep clients alive.
-            traceback.clear_frames(error.__traceback__)
-            del self, work
+            del self, work  # which the error's traceback would keep
             return
         self.on_cancel = None
         try:
@@ -106,10 +104,20 @@ class APIFuture(Future[T]):
 
     def fail(self, error: BaseException) -> None:
         """Set an error, unless there is an outcome already."""
+        _forget_variables(error)
         try:
             self.set_exception(error)
         except InvalidStateError:
             pass
+
+
+def _forget_variables(error: BaseException | None) -> None:
+    """Keep the tracebacks of ``error`` and its causes without the variables, which would keep clients alive."""
+    for _ in range(10):
+        if error is None:
+            return
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def finished(value: T) -> APIFuture[T]:

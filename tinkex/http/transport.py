@@ -182,12 +182,18 @@ class Transport:
                 if attempt >= self._limit(limit) or not _worth_another_try(failure, final, doubt_proxies):
                     if isinstance(failure, APIStatusError) and not raise_for_status:
                         return read(response)
-                    raise failure
+                    try:
+                        raise failure
+                    finally:
+                        del (
+                            failure
+                        )  # here and below: its traceback and this frame would keep one another alive
                 wait = self.asked_wait(failure.headers) if isinstance(failure, APIStatusError) else None
                 if wait is None:
                     wait = backoff(attempt, self.config.retry_delay, self.config.retry_delay_max)
-                call.retry(wait, failure)
+                call.retry(wait, None if isinstance(failure, APIStatusError) else failure)
                 self.trouble.failed(failure, wait + self._longest_rest(attempt + 1, limit))
+                del failure
                 self.wait(wait)
 
     def asked_wait(self, headers: Mapping[str, str]) -> float | None:

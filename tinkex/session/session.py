@@ -19,10 +19,12 @@ from tinkex.concurrency.executor import DaemonExecutor
 from tinkex.concurrency.futures import APIFuture
 from tinkex.concurrency.lifetime import Lifetime
 from tinkex.concurrency.limits import ByteBudget, pause_of
+from tinkex.concurrency.living import Living
 from tinkex.config import Config
 from tinkex.errors import ClientClosedError, SessionEndedError, TinkerError
 from tinkex.http.transport import Transport
 from tinkex.polling.result import ResultPoller
+from tinkex.session.process_end import Status
 from tinkex.session.telemetry import Telemetry
 from tinkex.session_manager import SessionManager
 from tinkex.types.flags import DynamicFlags, ServerFlags
@@ -39,8 +41,6 @@ LAST_REPORT = 1.0
 """Seconds that the end of a session may wait for its last telemetry."""
 FORK_RANGE = 1_000_000
 """A forked child numbers its models, samplers and losses from its process id times this, apart from its parent's."""
-
-_Executors = weakref.WeakValueDictionary[int, DaemonExecutor]
 
 
 class AttachedSession:
@@ -59,7 +59,7 @@ class AttachedSession:
         self.transport = transport
         self.flags = flags
         self.id = session_id
-        self._executors: _Executors = weakref.WeakValueDictionary()
+        self._executors: Living[DaemonExecutor] = Living()
         self.executor = self.start_executor(WORK_THREADS, "work")
         self.sampling_executor = self.start_executor(max(1, flags.sample_max_concurrent_requests), "sample")
         self.pause = pause_of(transport.identity)
@@ -82,7 +82,7 @@ class AttachedSession:
     def start_executor(self, max_workers: int, name: str) -> DaemonExecutor:
         """An executor that ends with the session."""
         executor = DaemonExecutor(max_workers, name)
-        self._executors[id(executor)] = executor
+        self._executors.add(executor)
         return executor
 
     def dynamic_flags(self) -> DynamicFlags:
@@ -154,7 +154,7 @@ class Session(AttachedSession):
         with self._lock:
             return next(self._loss_numbers)
 
-    def finish(self, status: str, detail: str | None, seconds: float, tries: int = 2) -> None:
+    def finish(self, status: Status, detail: str | None, seconds: float, tries: int = 2) -> None:
         """End the session within ``seconds``: beat no more, tell the server, close connections, join threads.
 
         The server is told only by the process that made the session. Idempotent.
@@ -184,7 +184,7 @@ class Session(AttachedSession):
         finally:
             # What is pending fails at once now, and what is queued as soon as it begins.
             self.transport.close()
-            for executor in _living(self._executors):
+            for executor in self._executors.all():
                 executor.shutdown(timeout=max(0.1, end - time.monotonic()))
             self._finalizer.detach()
 
@@ -226,17 +226,12 @@ def _let_go(
     manager: SessionManager,
     session_id: str,
     transport: Transport,
-    executors: _Executors,
+    executors: Living[DaemonExecutor],
     telemetry: Telemetry | None,
 ) -> None:
     transport.close()
     if telemetry is not None:
         telemetry.stop()
     manager.stop_session(session_id, transport=transport)
-    for executor in _living(executors):
+    for executor in executors.all():
         executor.shutdown(wait=False)
-
-
-def _living(executors: _Executors) -> list[DaemonExecutor]:
-    found = [reference() for reference in executors.valuerefs()]
-    return [executor for executor in found if executor is not None]
