@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -16,7 +15,6 @@ from tinkex.concurrency.supervisor import ClientSupervisor
 from tinkex.config import Config
 from tinkex.errors import InputError
 from tinkex.sampling_client import SamplingClient
-from tinkex.session import process_end
 from tinkex.session.process_end import Status
 from tinkex.session.session import Session
 from tinkex.session.telemetry import Telemetry
@@ -90,7 +88,6 @@ class ServiceClient:
         self._own_manager = SessionManager(heartbeat_interval) if heartbeat_interval is not None else None
         self._session = Session(self.config, self._own_manager or session_manager or SessionManager.default())
         self._supervisor = ClientSupervisor(self._session.executor)
-        process_end.end_with_process(self, on_sigterm=self.config.end_session_on_sigterm)
 
     def __repr__(self) -> str:
         return f"ServiceClient(session_id={self._session.id!r}, base_url={self.config.base_url!r})"
@@ -308,20 +305,11 @@ class ServiceClient:
         """
         if status not in ("success", "errored", "interrupted"):
             raise InputError(f"status must be 'success', 'errored' or 'interrupted', not {status!r}")
-        self._close(status, detail, CLOSE_SECONDS)
-        return finished(None)
-
-    def end_session(self, status: Status, seconds: float) -> None:
-        """``close``, if this process made the client; for the end of the process, within ``seconds``."""
-        if self._session.made_by(os.getpid()):
-            self._close(status, None, seconds, tries=1)
-
-    def _close(self, status: Status, detail: str | None, seconds: float, *, tries: int = 2) -> None:
-        process_end.forget(self)
         self._supervisor.shutdown()
-        self._session.finish(status, detail, seconds, tries)
+        self._session.finish(status, detail, CLOSE_SECONDS)
         if self._own_manager is not None:
-            self._own_manager.close(seconds / 4)
+            self._own_manager.close(CLOSE_SECONDS / 4)
+        return finished(None)
 
     def _start(self, make: Callable[[], Any]) -> APIFuture[Any]:
         self._session.check()

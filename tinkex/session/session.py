@@ -24,6 +24,7 @@ from tinkex.config import Config
 from tinkex.errors import ClientClosedError, SessionEndedError, TinkerError
 from tinkex.http.transport import Transport
 from tinkex.polling.result import ResultPoller
+from tinkex.session import process_end
 from tinkex.session.process_end import Status
 from tinkex.session.telemetry import Telemetry
 from tinkex.session_manager import SessionManager
@@ -105,7 +106,8 @@ class AttachedSession:
 class Session(AttachedSession):
     """A live session: what an attached one has, its counters, its heartbeat, and how it ended.
 
-    Held by the service and by every child, so it beats for as long as one of them is in use.
+    Held by the service and by every child, so it beats for as long as one of them is in use. What nobody has
+    finished by the end of the process is finished then; see ``process_end``.
     """
 
     def __init__(self, config: Config, manager: SessionManager) -> None:
@@ -134,6 +136,7 @@ class Session(AttachedSession):
         )
         self._finalizer.atexit = False
         renew_after_fork(self)
+        process_end.end_with_process(self, on_sigterm=config.end_session_on_sigterm)
 
     def made_by(self, pid: int) -> bool:
         """Whether that process started the session, and so is the one to finish it."""
@@ -164,6 +167,7 @@ class Session(AttachedSession):
                 return
             was_open = self.lifetime.is_open
             self.lifetime.close(ClientClosedError(f"the client of session {self.id} was closed"))
+        process_end.forget(self)
         end = time.monotonic() + seconds
         is_mine = was_open and self.made_by(os.getpid())
         if self.telemetry is not None:
@@ -187,6 +191,11 @@ class Session(AttachedSession):
             for executor in self._executors.all():
                 executor.shutdown(timeout=max(0.1, end - time.monotonic()))
             self._finalizer.detach()
+
+    def end_session(self, status: Status, seconds: float) -> None:
+        """``finish`` for the end of the process: with one try, and only in the process that made the session."""
+        if self.made_by(os.getpid()):
+            self.finish(status, None, seconds, tries=1)
 
     def _on_end(self, error: SessionEndedError) -> None:
         self.lifetime.end(error)
