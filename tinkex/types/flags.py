@@ -11,7 +11,7 @@ from tinkex.types.message import Message
 class ServerFlags(Message):
     """The answer of ``POST /client/config``: how a client is to behave towards this server.
 
-    Names that contain ``bytes`` are sizes in bytes. Unknown flags are ignored.
+    Names that contain ``bytes`` are sizes in bytes. Only flags that this client obeys have a field; others are ignored.
     """
 
     pjwt_auth_enabled: bool = False
@@ -21,9 +21,7 @@ class ServerFlags(Message):
     proto_compress_fwdbwd: bool = False
     fwdbwd_max_chunk_len: int = 1024
     fwdbwd_max_chunk_bytes_count: int = 5_000_000
-    fwdbwd_dispatch_bytes_semaphore_size: int = 50_000_000
     billing_exception_max_pause_duration_sec: float = 3600.0
-    sample_no_retries: bool = False
     sample_max_concurrent_requests: int = 2000
     sample_use_retrieve_futures: bool = False
     sample_join_sampling_session: bool = False
@@ -36,7 +34,6 @@ class DynamicFlags(Message):
 
     refresh_interval_sec: float = 300.0
     sample_cancel_enabled: bool = False
-    sample_cancel_max_batch_size: int = 64
 
 
 @dataclass(frozen=True)
