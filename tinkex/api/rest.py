@@ -52,9 +52,14 @@ def delete_checkpoint(transport: Transport, run: str, checkpoint_id: str) -> Non
             raise
 
 
-def set_published(transport: Transport, run: str, checkpoint_id: str, published: bool) -> None:
-    """Let everybody read a checkpoint, or only its owner again."""
-    send(transport, "POST" if published else "DELETE", checkpoint(run, checkpoint_id) + "/publish")
+def publish(transport: Transport, run: str, checkpoint_id: str) -> None:
+    """Let everybody read a checkpoint."""
+    send(transport, "POST", checkpoint(run, checkpoint_id) + "/publish")
+
+
+def unpublish(transport: Transport, run: str, checkpoint_id: str) -> None:
+    """Let only its owner read a checkpoint again."""
+    send(transport, "DELETE", checkpoint(run, checkpoint_id) + "/publish")
 
 
 def set_ttl(transport: Transport, run: str, checkpoint_id: str, ttl_seconds: int | None) -> None:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from tinkex.cli.progress import progress
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 PAGE = 100
 
-limit_option = click.option(
-    "--limit",
-    type=click.IntRange(0),
-    default=20,
-    show_default=True,
-    help="The most to list; 0 for all.",
-)
+
+def limit_option(command: F) -> F:
+    """A decorator: the command takes ``--limit``."""
+    option = click.option(
+        "--limit",
+        type=click.IntRange(0),
+        default=20,
+        show_default=True,
+        help="The most to list; 0 for all.",
+    )
+    return option(command)
 
 
 def collect(

@@ -34,7 +34,7 @@ class Task(ABC):
     """Work that runs once per interval. The tasks of one ``group`` share a limited number of threads."""
 
     group: str
-    due = 0.0
+    due: float = 0.0
     """When the next turn begins, by ``time.monotonic()``."""
     underway = False
     """Whether the task runs or waits for a thread. If so, its next turn is skipped, so turns never pile up."""

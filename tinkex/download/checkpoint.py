@@ -27,13 +27,14 @@ def download(
     path: ParsedCheckpointTinkerPath,
     directory: Path,
     tracker: Tracker,
+    *,
     overwrite: bool,
 ) -> Path:
     """Download the files of a checkpoint into ``directory``, which appears only when all are complete.
 
     Until then the files are in a temporary folder beside ``directory``, which is deleted in any case.
     """
-    check_target(directory, overwrite)
+    check_target(directory, overwrite=overwrite)
     files = links.of_files(transport, path)
     archive = links.of_archive(transport, path, tracker.wait) if files is None else None
     with _workspace(directory) as work:
@@ -45,12 +46,12 @@ def download(
             fetcher.fetch(archive["archive"], work / "archive", tracker.file())
             unpack(work / "archive", content, tracker.max_bytes, tracker.check)
         tracker.check()
-        check_target(directory, overwrite)
+        check_target(directory, overwrite=overwrite)
         _replace(directory, content, work / "replaced")
     return directory
 
 
-def check_target(directory: Path, overwrite: bool) -> None:
+def check_target(directory: Path, *, overwrite: bool) -> None:
     """Raise ``InputError`` if ``directory`` is not a folder, or is not empty and must not be replaced."""
     if directory.is_symlink() or (directory.exists() and not directory.is_dir()):
         raise InputError(f"{directory} is there and is no folder")

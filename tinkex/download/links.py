@@ -52,8 +52,8 @@ class Link:
     """The signed URL of one file, as a ``fetch.Link``."""
 
     def __init__(self, links: Links, name: str) -> None:
-        self.url = partial(links.url, name)
-        self.renew = partial(links.renew, name)
+        self.url: Callable[[], str] = partial(links.url, name)
+        self.renew: Callable[[str], None] = partial(links.renew, name)
 
 
 def of_files(transport: Transport, path: ParsedCheckpointTinkerPath) -> Links | None:

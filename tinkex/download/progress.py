@@ -77,8 +77,8 @@ class FileWatch:
 
     def __init__(self, tracker: Tracker) -> None:
         self._tracker = tracker
-        self.check = tracker.check
-        self.wait = tracker.wait
+        self.check: Callable[[], None] = tracker.check
+        self.wait: Callable[[float], None] = tracker.wait
 
     def size(self, total: int) -> None:
         """Record that the file has ``total`` bytes."""

@@ -18,7 +18,7 @@ from tinkex.concurrency.at_fork import renew_after_fork
 from tinkex.concurrency.executor import DaemonExecutor
 from tinkex.concurrency.futures import APIFuture
 from tinkex.concurrency.lifetime import Lifetime
-from tinkex.concurrency.limits import ByteBudget, pause_of
+from tinkex.concurrency.limits import ByteBudget, Pause, pause_of
 from tinkex.concurrency.living import Living
 from tinkex.config import Config
 from tinkex.errors import ClientClosedError, SessionEndedError, TinkerError
@@ -51,7 +51,7 @@ class AttachedSession:
     """The one who keeps a session alive reports on it."""
 
     def __init__(self, config: Config, session_id: str) -> None:
-        self.lifetime = Lifetime()
+        self.lifetime: Lifetime = Lifetime()
         transport, flags = connect(config)
         self._attach(config, transport, flags, session_id)
 
@@ -61,12 +61,13 @@ class AttachedSession:
         self.flags = flags
         self.id = session_id
         self._executors: Living[DaemonExecutor] = Living()
-        self.executor = self.start_executor(WORK_THREADS, "work")
-        self.sampling_executor = self.start_executor(max(1, flags.sample_max_concurrent_requests), "sample")
-        self.pause = pause_of(transport.identity)
-        self.dispatch_budget = ByteBudget(flags.sample_dispatch_bytes_semaphore_size)
-        self.response_budget = ByteBudget(flags.inflight_response_bytes_semaphore_size)
-        self.poller = ResultPoller(transport, flags)
+        self.executor: DaemonExecutor = self.start_executor(WORK_THREADS, "work")
+        samples = max(1, flags.sample_max_concurrent_requests)
+        self.sampling_executor: DaemonExecutor = self.start_executor(samples, "sample")
+        self.pause: Pause = pause_of(transport.identity)
+        self.dispatch_budget: ByteBudget = ByteBudget(flags.sample_dispatch_bytes_semaphore_size)
+        self.response_budget: ByteBudget = ByteBudget(flags.inflight_response_bytes_semaphore_size)
+        self.poller: ResultPoller = ResultPoller(transport, flags)
         self._dynamic: tuple[float, DynamicFlags] | None = None
 
     def check(self) -> None:
@@ -112,7 +113,7 @@ class Session(AttachedSession):
 
     def __init__(self, config: Config, manager: SessionManager) -> None:
         self.manager = manager
-        self.lifetime = Lifetime()  # first, for a beat may end the session before this is through
+        self.lifetime: Lifetime = Lifetime()  # first, for a beat may end the session before this is through
         self._lock = threading.Lock()
         transport, flags = connect(config)
         try:
@@ -122,7 +123,7 @@ class Session(AttachedSession):
             raise
         self._attach(config, transport, flags, session_id)
         if config.telemetry and not config.is_local:
-            self.telemetry = Telemetry(transport, session_id)
+            self.telemetry: Telemetry | None = Telemetry(transport, session_id)
             self.telemetry.session_started()
         self._owner = os.getpid()
         self._model_numbers = itertools.count()
