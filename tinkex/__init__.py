@@ -1,12 +1,18 @@
 """Tinkex: the blocking, threaded Python SDK for the Tinker fine-tuning API.
 
+``ServiceClient`` starts a session and makes the other clients; ``types`` has the data classes; every error is a
+``TinkerError``.
+
+Example::
+
     import tinkex
     from tinkex import types
 
     with tinkex.ServiceClient(base_url="local://") as service:
         training = service.create_lora_training_client("tinkex/byte-lm", rank=32)
 
-``ServiceClient`` is where to start; ``types`` holds the data; every error is a ``TinkerError``.
+Importing this package must be fast, so modules that many scripts do not need are imported late: the names in
+``_LATER`` when they are first used, and other modules inside the functions that need them.
 """
 
 from importlib import import_module
@@ -109,7 +115,7 @@ _LATER = {
     "UnsafeDownloadError": "tinkex.download.paths",
     **dict.fromkeys(types.__all__, "tinkex.types"),
 }
-"""Names that many programs never use. Their modules are imported when a name is first asked for."""
+"""Names that many scripts do not use, with the modules from which they are imported when they are first used."""
 
 
 if not TYPE_CHECKING:  # a type checker reads the imports above instead, and so refuses any other name

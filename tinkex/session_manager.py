@@ -122,8 +122,8 @@ class SessionManager:
     """Keeps sessions alive: each gets a heartbeat every ``heartbeat_interval`` seconds until it is stopped.
 
     Heartbeats run on a few threads, and those that fall due within a twentieth of the interval run
-    together. A server that hangs delays only its own sessions. A final refusal (a 4xx other than 408, 409
-    and 429) removes the session and tells its owner. Any other failure keeps the session; after
+    together. A server that hangs delays only its own sessions. An answer that means that the session has ended
+    (``SessionEndedError``) removes the session and tells its owner. Any other failure keeps the session; after
     ``warn_after`` seconds without success a warning is logged, at most once a minute.
 
     ``SessionManager.default()`` is shared by the clients of the process. A program that needs another

@@ -1,4 +1,4 @@
-"""Lists that come in pages."""
+"""Collects the pages of a list, up to ``--limit``."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ def limit_option(command: F) -> F:
 def collect(
     fetch: Callable[[int, int], tuple[Sequence[T], int | None]], limit: int, label: str
 ) -> tuple[list[T], int | None]:
-    """The first ``limit`` items (0: all), and how many there are, None if the server does not say.
+    """Return the first ``limit`` items of a list, or all of them if it is 0, and the length of the list.
 
-    ``fetch(limit, offset)`` gives a page and that count.
+    ``fetch(limit, offset)`` returns a page and the length of the list. The length is None if the server does not
+    tell it.
     """
     found: list[T] = []
     with progress(label) as update:

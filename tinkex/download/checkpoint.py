@@ -1,4 +1,4 @@
-"""A whole checkpoint into a folder: its files by signed URLs, or its archive, whichever the server has."""
+"""Downloads a checkpoint into a folder, as single files or as an archive, depending on what the server offers."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def download(
     *,
     overwrite: bool,
 ) -> Path:
-    """Bring the files of a checkpoint into ``directory``, which appears only when all are there.
+    """Download the files of a checkpoint into ``directory``, which appears only when all are complete.
 
-    Everything is put together in a folder beside it, which is gone afterwards, whatever happens.
+    Until then the files are in a temporary folder beside ``directory``, which is deleted in any case.
     """
     check_target(directory, overwrite=overwrite)
     files = links.of_files(transport, path)
@@ -52,7 +52,7 @@ def download(
 
 
 def check_target(directory: Path, *, overwrite: bool) -> None:
-    """Raise ``InputError`` if something is at ``directory`` that must not be replaced."""
+    """Raise ``InputError`` if ``directory`` is not a folder, or is not empty and must not be replaced."""
     if directory.is_symlink() or (directory.exists() and not directory.is_dir()):
         raise InputError(f"{directory} is there and is no folder")
     if not overwrite and directory.is_dir() and any(directory.iterdir()):
@@ -87,7 +87,7 @@ def _fetch_files(fetcher: Fetcher, files: links.Links, content: Path, tracker: T
             future.result()
     except BaseException:
         tracker.stop()
-        fetcher.close()  # wakes those that wait for data
+        fetcher.close()  # wakes the threads that wait for data
         raise
     finally:
         executor.shutdown(cancel_futures=True)
@@ -95,7 +95,7 @@ def _fetch_files(fetcher: Fetcher, files: links.Links, content: Path, tracker: T
 
 @contextlib.contextmanager
 def _workspace(directory: Path) -> Iterator[Path]:
-    """A folder beside ``directory``; on failure the parents that were made for it go too."""
+    """Make a temporary folder beside ``directory``, and missing parents; remove these parents on failure."""
     missing = [parent for parent in directory.parents if not parent.exists()]
     directory.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -98,7 +98,8 @@ class AdaptedModel:
 
     def gradients(self, trace: Trace, upstream: Floats) -> Weights:
         """The adapters' gradients of a loss, `upstream [n, m]` being its derivative by each of the trace's
-        log-probabilities. Uses up the trace."""
+        log-probabilities. Uses up the trace.
+        """
         used = np.flatnonzero(upstream.any(axis=1))
         trace, upstream = trace.rows(used), upstream[used]
         # d logprob(t) / d logits = onehot(t) - softmax

@@ -168,7 +168,8 @@ def _equal_widths(data: tuple[Datum, ...]) -> list[list[int]]:
 
 def _stacked(group: list[Datum], shape: tuple[int, ...]) -> dict[str, Floats]:
     """The group's inputs, `[n, m]` each. An optional one that only some datums bring is 1 elsewhere
-    for `weights`; clipping thresholds must come with all or none."""
+    for `weights`; clipping thresholds must come with all or none.
+    """
     stacked: dict[str, Floats] = {}
     for name in sorted({name for datum in group for name in datum.inputs}):
         if name != "weights" and any(name not in datum.inputs for datum in group):
