@@ -21,7 +21,7 @@ from tinkex.errors import (
     TinkerError,
 )
 
-_LOCAL_PACKAGES = ("numpy", "flask", "waitress", "safetensors", "threadpoolctl")
+_LOCAL_PACKAGES = ("numpy", "waitress", "safetensors", "threadpoolctl")
 _KEY_CURE = "set TINKER_API_KEY, or run 'tinkex auth logout' and 'tinkex auth login'"
 _CURES: tuple[tuple[type[TinkerError], str], ...] = (
     (AuthenticationError, _KEY_CURE),
