@@ -95,7 +95,7 @@ class RequestFailedError(TinkerError):
         super().__init__(message)
         self.message = message
         self.request_id = request_id
-        self.category = RequestErrorCategory(category)
+        self.category: RequestErrorCategory = RequestErrorCategory(category)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.message, self.request_id, self.category)
@@ -104,9 +104,9 @@ class RequestFailedError(TinkerError):
 class APIError(TinkerError):
     """The exchange with the server failed. ``method`` and ``url`` name the request, without any key."""
 
-    sent = True
+    sent: bool = True
     """Whether the server may have accepted the request. False only if it certainly accepted none of the tries."""
-    repeated = False
+    repeated: bool = False
     """Whether the server may have accepted an earlier try of the call, so that it answered a repetition."""
 
     def __init__(self, message: str, *, method: str = "", url: str = "", body: object = None) -> None:
@@ -160,7 +160,7 @@ class APIStatusError(APIError):
         self.status_code = status_code
         self.headers: dict[str, str] = {k.lower(): v for k, v in (headers or {}).items()}
         self.request_id: str | None = self.headers.get("x-request-id")
-        self.sent = leaves_open(status_code, body)
+        self.sent: bool = leaves_open(status_code, body)
 
 
 class BadRequestError(APIStatusError):

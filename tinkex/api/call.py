@@ -16,16 +16,24 @@ M = TypeVar("M", bound=Message)
 
 
 def post(transport: Transport, path: str, payload: Mapping[str, Any], **options: Any) -> Any:
-    """POST ``payload`` as JSON; the answer's JSON. ``options`` as ``Transport.request`` takes them."""
-    return send(transport, "POST", path, payload, **options).json()
+    """POST ``payload`` as JSON; the answer's JSON. ``options`` as ``Transport.call`` takes them."""
+    return transport.call("POST", path, _encode(payload), read=Response.json, **options)
+
+
+def get(transport: Transport, path: str, **query: object) -> Any:
+    """GET ``path``; the answer's JSON. Parts of the query that are None are left out."""
+    return transport.call("GET", path, read=Response.json, query=query)
 
 
 def send(
     transport: Transport, method: str, path: str, payload: Mapping[str, Any] | None = None, **options: Any
 ) -> Response:
     """Send ``payload`` as JSON (None for no body); the answer as it came."""
-    body = None if payload is None else json.dumps(payload, separators=(",", ":")).encode()
-    return transport.request(method, path, body, **options)
+    return transport.request(method, path, None if payload is None else _encode(payload), **options)
+
+
+def _encode(payload: Mapping[str, Any]) -> bytes:
+    return json.dumps(payload, separators=(",", ":")).encode()
 
 
 def read(kind: type[M], answer: object) -> M:

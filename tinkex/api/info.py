@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tinkex.api.call import post, read, segment
+from tinkex.api.call import get, post, read, segment
 from tinkex.errors import APIResponseValidationError
 from tinkex.http.transport import Transport
 from tinkex.types.server import (
@@ -20,7 +20,7 @@ from tinkex.types.server import (
 
 def get_server_capabilities(transport: Transport) -> GetServerCapabilitiesResponse:
     """The models on offer. Some servers call a model's name ``model_id``."""
-    answer = transport.request("GET", "/get_server_capabilities").json()
+    answer = get(transport, "/get_server_capabilities")
     models = answer.get("supported_models") if isinstance(answer, dict) else None
     if not isinstance(models, list):
         raise APIResponseValidationError("the server's answer lists no supported_models", body=answer)
@@ -42,8 +42,7 @@ def get_info(transport: Transport, model_id: str) -> GetInfoResponse:
 
 def get_sampler(transport: Transport, sampling_session_id: str) -> GetSamplerResponse:
     """What a sampling session samples from."""
-    path = f"/samplers/{segment(sampling_session_id)}"
-    return read(GetSamplerResponse, transport.request("GET", path).json())
+    return read(GetSamplerResponse, get(transport, f"/samplers/{segment(sampling_session_id)}"))
 
 
 def weights_info(transport: Transport, tinker_path: str) -> WeightsInfoResponse:

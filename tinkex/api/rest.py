@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from tinkex.api.call import post, read, segment, send
+from tinkex.api.call import get, post, read, segment, send
 from tinkex.errors import APIResponseValidationError, NotFoundError, RequestFailedError
-from tinkex.http.transport import Response, Transport
+from tinkex.http.transport import Transport
 from tinkex.types.rest import (
     CheckpointsListResponse,
     CopyWeightsResponse,
@@ -27,22 +27,22 @@ def list_training_runs(
 ) -> TrainingRunsResponse:
     """A page of training runs."""
     query = {"limit": limit, "offset": offset, "access_scope": access_scope, "project_id": project_id}
-    return read(TrainingRunsResponse, _get(transport, "/training_runs", **query))
+    return read(TrainingRunsResponse, get(transport, "/training_runs", **query))
 
 
 def get_training_run(transport: Transport, run: str, access_scope: str) -> TrainingRun:
     """One training run."""
-    return read(TrainingRun, _get(transport, f"/training_runs/{segment(run)}", access_scope=access_scope))
+    return read(TrainingRun, get(transport, f"/training_runs/{segment(run)}", access_scope=access_scope))
 
 
 def list_checkpoints(transport: Transport, run: str) -> CheckpointsListResponse:
     """All checkpoints of a run."""
-    return read(CheckpointsListResponse, _get(transport, f"/training_runs/{segment(run)}/checkpoints"))
+    return read(CheckpointsListResponse, get(transport, f"/training_runs/{segment(run)}/checkpoints"))
 
 
 def list_user_checkpoints(transport: Transport, limit: int, offset: int) -> CheckpointsListResponse:
     """A page of the caller's checkpoints over all runs."""
-    return read(CheckpointsListResponse, _get(transport, "/checkpoints", limit=limit, offset=offset))
+    return read(CheckpointsListResponse, get(transport, "/checkpoints", limit=limit, offset=offset))
 
 
 def delete_checkpoint(transport: Transport, run: str, checkpoint_id: str) -> None:
@@ -54,9 +54,14 @@ def delete_checkpoint(transport: Transport, run: str, checkpoint_id: str) -> Non
             raise
 
 
-def set_published(transport: Transport, run: str, checkpoint_id: str, published: bool) -> None:
-    """Let everybody read a checkpoint, or only its owner again."""
-    send(transport, "POST" if published else "DELETE", checkpoint(run, checkpoint_id) + "/publish")
+def publish(transport: Transport, run: str, checkpoint_id: str) -> None:
+    """Let everybody read a checkpoint."""
+    send(transport, "POST", checkpoint(run, checkpoint_id) + "/publish")
+
+
+def unpublish(transport: Transport, run: str, checkpoint_id: str) -> None:
+    """Let only its owner read a checkpoint again."""
+    send(transport, "DELETE", checkpoint(run, checkpoint_id) + "/publish")
 
 
 def set_ttl(transport: Transport, run: str, checkpoint_id: str, ttl_seconds: int | None) -> None:
@@ -67,7 +72,7 @@ def set_ttl(transport: Transport, run: str, checkpoint_id: str, ttl_seconds: int
 def external_weights_urls(transport: Transport, run: str, checkpoint_id: str) -> ExternalWeightsUrlsResponse:
     """Signed URLs of the files of a checkpoint."""
     path = checkpoint(run, checkpoint_id) + "/external_weights_urls"
-    return read(ExternalWeightsUrlsResponse, _get(transport, path))
+    return read(ExternalWeightsUrlsResponse, get(transport, path))
 
 
 def archive_url(transport: Transport, run: str, checkpoint_id: str) -> str:
@@ -111,12 +116,12 @@ def copy_weights(
 def list_sessions(transport: Transport, limit: int, offset: int, access_scope: str) -> ListSessionsResponse:
     """A page of session ids."""
     query = {"limit": limit, "offset": offset, "access_scope": access_scope}
-    return read(ListSessionsResponse, _get(transport, "/sessions", **query))
+    return read(ListSessionsResponse, get(transport, "/sessions", **query))
 
 
 def get_session(transport: Transport, session_id: str, access_scope: str) -> GetSessionResponse:
     """One session."""
-    answer = _get(transport, f"/sessions/{segment(session_id)}", access_scope=access_scope)
+    answer = get(transport, f"/sessions/{segment(session_id)}", access_scope=access_scope)
     return read(GetSessionResponse, answer)
 
 
@@ -135,7 +140,7 @@ def trace_export_url(transport: Transport, session_id: str) -> str | None:
 
     Raises ``RequestFailedError`` if it could not be made.
     """
-    export = read(TraceExportResponse, _get(transport, f"/sessions/{segment(session_id)}/trace_export"))
+    export = read(TraceExportResponse, get(transport, f"/sessions/{segment(session_id)}/trace_export"))
     if export.status == "failed":
         raise RequestFailedError(
             f"the trace of session {session_id} could not be made: {export.error}", session_id, "server"
@@ -154,8 +159,3 @@ def checkpoint(run: str, checkpoint_id: str) -> str:
 
 
 _REDIRECTS = (301, 302, 303, 307, 308)
-
-
-def _get(transport: Transport, path: str, **query: object) -> Any:
-    answer: Response = transport.request("GET", path, query=query)
-    return answer.json()

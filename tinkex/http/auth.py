@@ -122,7 +122,6 @@ class RenewedCredential:
 
 def command_credential(command: str) -> RenewedCredential:
     """Return the credential that ``command`` prints on its standard output; the shell runs it, at most 30 s."""
-
     import subprocess  # here, for few need it
 
     def run() -> str:

@@ -39,7 +39,7 @@ from tinkex.http.content import TooLarge, read_content
 from tinkex.http.endpoint import resolve
 from tinkex.http.retry import backoff, is_retryable, longest_backoff, retry_after
 from tinkex.http.trace import trace_headers
-from tinkex.http.trouble import trouble_with
+from tinkex.http.trouble import Trouble, trouble_with
 from tinkex.http.watch import Call
 from tinkex.observability.redact import HIDDEN, SHORTEST, redact
 
@@ -92,12 +92,14 @@ class Transport:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.base_url, key = resolve(config)
+        base_url, key = resolve(config)
+        self.base_url: str = base_url
         self._prefix = self.base_url + "/api/v1"
         self._credential: Credential = (
             FixedKey(key) if key else command_credential(config.credential_cmd or "")
         )
-        self.identity = (self.base_url, hashlib.sha256(repr((key, config.credential_cmd)).encode()).digest())
+        digest = hashlib.sha256(repr((key, config.credential_cmd)).encode()).digest()
+        self.identity: tuple[str, bytes] = (self.base_url, digest)
         """Equal for transports to the same server with the same credential; does not give the credential away."""
         self._key_sent = key or ""
         self._secret_headers = tuple(
@@ -106,7 +108,7 @@ class Transport:
         self._secret_bytes = tuple(
             value.encode("latin-1") for value in self._secret_headers if len(value) >= SHORTEST
         )
-        self.trouble = trouble_with(self.base_url)
+        self.trouble: Trouble = trouble_with(self.base_url)
         self._closed = threading.Event()
         self._answered = False
         self._connect()
