@@ -8,6 +8,7 @@ import queue
 import socket
 import weakref
 from functools import partial
+from http.client import HTTPResponse
 from typing import Any
 
 from requests import Response
@@ -163,12 +164,22 @@ class _Watched:
         self.siblings.connected(self)
 
 
+class _CheckedResponse(HTTPResponse):
+    """Refuses chunks of a negative size. Its base class takes -1 for "all that comes", without bounds."""
+
+    def _read_next_chunk_size(self) -> int:
+        size: int = super()._read_next_chunk_size()  # type: ignore[misc]
+        if size < 0:
+            raise ValueError("a chunk of negative size")
+        return size
+
+
 class _HTTPConnection(_Watched, HTTPConnection):
-    pass
+    response_class = _CheckedResponse
 
 
 class _HTTPSConnection(_Watched, HTTPSConnection):
-    pass
+    response_class = _CheckedResponse
 
 
 class _Tracking:

@@ -10,7 +10,6 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Mapping
-from http.client import HTTPException
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlencode
 
@@ -33,7 +32,7 @@ from tinkex.errors import (
     status_error,
 )
 from tinkex.http.auth import Credential, FixedKey, RenewedCredential, command_credential
-from tinkex.http.causes import cause_in_words, never_connected
+from tinkex.http.causes import BROKEN, cause_in_words, never_connected
 from tinkex.http.connections import CuttableAdapter
 from tinkex.http.content import TooLarge, read_content
 from tinkex.http.endpoint import resolve
@@ -303,7 +302,7 @@ class Transport:
             failure = APIResponseValidationError(
                 f"the answer from {url} is larger than Config.{setting} allows", method=method, url=url
             )
-        except _BROKEN as error:
+        except BROKEN as error:
             failure = APIConnectionError(
                 f"connection to {self.base_url} failed: {self.redact(cause_in_words(error))}",
                 method=method, url=url, sent=not never_connected(error),
@@ -391,16 +390,6 @@ class Transport:
 
 _SECRET_HEADER = re.compile("auth|cookie|key|secret|token", re.IGNORECASE)
 _NO_HOOKS: dict[str, list[Any]] = {"response": []}
-_BROKEN = (
-    requests.exceptions.RequestException,
-    urllib3.exceptions.HTTPError,
-    HTTPException,
-    OSError,
-    # What the layers below make of a malformed answer, or of a request that cannot be written.
-    ValueError,
-    OverflowError,
-    MemoryError,
-)
 
 
 def _as_it_came(response: Response) -> Response:

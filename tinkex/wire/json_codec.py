@@ -242,7 +242,7 @@ def _numbers(name: str, values: Any) -> list[float]:
     return numbers
 
 
-def _logprobs(name: str, values: Any, gaps: bool = False) -> list[Any]:
+def _logprobs(name: str, values: Any, *, gaps: bool = False) -> list[Any]:
     """The floats in a list, which with ``gaps`` may hold None too."""
     if not _are(_list(name, values), float):
         found = [value for value in values if value is not None] if gaps else values
