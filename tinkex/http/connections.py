@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import email.errors
 import queue
 import socket
 import weakref
 from functools import partial
-from http.client import HTTPResponse
+from http.client import HTTPException, HTTPResponse
 from typing import Any
 
 from requests import Response
@@ -165,13 +166,27 @@ class _Watched:
 
 
 class _CheckedResponse(HTTPResponse):
-    """Refuses chunks of a negative size. Its base class takes -1 for "all that comes", without bounds."""
+    """Refuses two things that its base class takes for a valid answer."""
+
+    def begin(self) -> None:
+        super().begin()
+        # A head that breaks off is parsed as far as it goes. urllib3 would only log it, with whatever it holds.
+        if any(isinstance(defect, _BROKEN_HEAD) for defect in self.msg.defects):
+            self.close()
+            raise HTTPException("the head of the answer is malformed")
 
     def _read_next_chunk_size(self) -> int:
         size: int = super()._read_next_chunk_size()  # type: ignore[misc]
-        if size < 0:
+        if size < 0:  # -1 would stand for all that comes, without bounds
             raise ValueError("a chunk of negative size")
         return size
+
+
+_BROKEN_HEAD = (
+    email.errors.FirstHeaderLineIsContinuationDefect,
+    email.errors.MisplacedEnvelopeHeaderDefect,
+    email.errors.MissingHeaderBodySeparatorDefect,
+)
 
 
 class _HTTPConnection(_Watched, HTTPConnection):

@@ -74,7 +74,7 @@ def _inflated(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
     began = False
     try:
         for piece in pieces:
-            began, full = True, False
+            began, full = began or bool(piece), False
             while piece or full:
                 if inflate.eof:
                     raise DecodeError(f"the content goes on behind the end of its {encoding}")
