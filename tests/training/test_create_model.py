@@ -45,7 +45,7 @@ def test_create_from_state_where_one_call_is_refused(
     assert loaded["model_id"] == training.model_id
     assert (loaded["path"], loaded["optimizer"], loaded["seq_id"]) == (PATH, True, 1)
     assert loaded["weights_access_token"] == "theirs"
-    training.optim_step().result(10)
+    training.optim_step().result(60)
     assert server.requests.to("/optim_step")[0].json()["seq_id"] == 2
 
 
