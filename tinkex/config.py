@@ -66,6 +66,8 @@ class Config:
 
     wire_format: WireFormat = "auto"
     """Of training bodies: ``auto`` tries proto first and falls back to JSON where a server refuses it."""
+    end_session_on_sigterm: bool = True
+    """End the session when SIGTERM kills the process by default. A program's own handler is never touched."""
     telemetry: bool = True
     """Report the session's start, end and errors to the server; never done for ``local://``."""
 

@@ -131,9 +131,13 @@ def test_an_unknown_outcome_poisons_the_client(
 @pytest.mark.parametrize(
     "answers",
     [
-        (Reply(200, b"<html>a proxy's</html>"),),
+        (Reply(200, b"<html>a proxy's</html>"),) * 4,
+        (Reply(400, b""),) * 4,
         (Reset(), 429, 429, 429),
+        (Reset(), Reply(400, b"<html>a proxy's</html>"), 400),
         (503, 401),
+        (504, 422),
+        (409,) * 4,
     ],
 )
 def test_an_outcome_that_was_open_at_any_try_poisons_the_client(
@@ -147,14 +151,28 @@ def test_an_outcome_that_was_open_at_any_try_poisons_the_client(
         training.optim_step()
 
 
-def test_who_refuses_a_body_has_accepted_no_earlier_try_of_it(
-    server: ScriptedServer, training: tinkex.TrainingClient
+@pytest.mark.parametrize(
+    "odd",
+    [
+        Reply(200, b"<html>a proxy's</html>"),
+        Reply(200, b""),
+        Reply(200, {"request_id": 7}),
+        Reply(204, b""),
+        Reply(302, b"", {"Location": "http://127.0.0.1:1/"}),
+        Reply(400, b""),
+        Reply(400, b"<html>a proxy's</html>"),
+        Reply(422, b"no"),
+        Reply(403, b"<html>a proxy's</html>"),
+    ],
+    ids=str,
+)
+def test_an_answer_that_is_not_the_servers_own_is_asked_for_again_under_the_same_number(
+    server: ScriptedServer, training: tinkex.TrainingClient, odd: Reply
 ) -> None:
-    server.once("/optim_step", 504, 400)
-    with pytest.raises(tinkex.BadRequestError):
-        training.optim_step().result(60)
+    server.once("/optim_step", Reset(), odd, odd)
     training.optim_step().result(60)
-    assert seq_ids(server, "/optim_step") == [1, 1, 1]
+    training.optim_step().result(60)
+    assert seq_ids(server, "/optim_step") == [1, 1, 1, 1, 2]
 
 
 @pytest.mark.parametrize("answers", [(503,) * 4, (400,)])

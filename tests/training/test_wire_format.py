@@ -44,6 +44,7 @@ def test_a_server_that_refuses_proto_gets_json_from_then_on(server: ScriptedServ
 
 def test_a_server_that_takes_proto_keeps_getting_it(server: ScriptedServer) -> None:
     message = pb.ForwardBackwardOutput(loss_fn_output_type="x")
+    message.loss_fn_outputs.add(num_datums=1)
     result = Reply(200, message.SerializeToString(), {"Content-Type": "application/x-protobuf"})
     server.on("/forward_backward", proto_only)
     server.on("/retrieve_future", when(lambda r: r.json()["request_id"] == "proto-work", result))
@@ -89,7 +90,7 @@ def test_a_refusal_of_both_formats_is_the_refusal_of_the_work(server: ScriptedSe
 def test_proto_bodies_are_compressed_when_the_server_asks_for_it(server: ScriptedServer) -> None:
     server.on("/client/config", {"proto_compress_fwdbwd": True})
     server.on("/forward_backward", {"request_id": "compressed"})
-    answer = {"loss_fn_output_type": "x", "loss_fn_outputs": [], "metrics": {}}
+    answer = {"loss_fn_output_type": "x", "loss_fn_outputs": [{}] * 50, "metrics": {}}
     server.on("/retrieve_future", when(lambda r: r.json()["request_id"] == "compressed", answer))
     with tinkex.ServiceClient(config=config(server)) as service:
         training = service.create_lora_training_client("base")

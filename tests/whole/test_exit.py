@@ -11,13 +11,14 @@ import pytest
 from programs import start_python
 from servers import FINISH, Hang, Reply, ScriptedServer
 
-from tinkex import service_client
+from tinkex.session import process_end
 
 PREAMBLE = """
 import sys, threading, time
 import tinkex
-from tinkex import service_client, types
-service_client.EXIT_SECONDS = float(sys.argv[2])
+from tinkex import types
+from tinkex.session import process_end
+process_end.EXIT_SECONDS = float(sys.argv[2])
 prompt = types.ModelInput.from_ints([1, 2, 3])
 params = types.SamplingParams(max_tokens=2)
 service = tinkex.ServiceClient(base_url=sys.argv[1], api_key="tml-test")
@@ -97,7 +98,7 @@ def test_a_finish_that_hangs_does_not_hold_up_the_exit(server: ScriptedServer) -
     assert (status, err) == (0, "")
     assert time.time() - float(out.split()[-1]) < 20
     assert reason(server) == "success"
-    assert service_client.EXIT_SECONDS < 2
+    assert process_end.EXIT_SECONDS < 2
 
 
 def test_a_script_that_fails_reports_errored(server: ScriptedServer) -> None:

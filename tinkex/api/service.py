@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from tinkex.api.call import post, read
+from tinkex.api.call import post, read, segment
 from tinkex.api.futures import Promise, Result, json_result, submit
 from tinkex.config import Config
-from tinkex.errors import APIResponseValidationError, NotFoundError
+from tinkex.errors import APIStatusError, NotFoundError, SessionEndedError, describe_body
 from tinkex.http.transport import Transport
 from tinkex.types.flags import (
     CreateSessionResponse,
@@ -25,21 +25,21 @@ PROTOCOL_VERSION = "0.38.0"
 
 
 def client_config(transport: Transport) -> ServerFlags:
-    """How the server wants to be spoken to; the defaults where it has no such endpoint."""
+    """How the server wants to be spoken to; the defaults where it has no such endpoint or answers null."""
     try:
         answer = post(transport, "/client/config", {"sdk_version": PROTOCOL_VERSION})
     except NotFoundError:
         return ServerFlags()
-    return read(ServerFlags, _without_nulls(answer))
+    return read(ServerFlags, {} if answer is None else answer)
 
 
 def dynamic_config(transport: Transport) -> DynamicFlags:
-    """The flags that may change while a client lives; the defaults where there is no such endpoint."""
+    """The flags that may change while a client lives; the defaults where there are none."""
     try:
         answer = post(transport, "/client/dynamic_config", {"sdk_version": PROTOCOL_VERSION}, tries=1)
     except NotFoundError:
         return DynamicFlags()
-    return read(DynamicFlags, _without_nulls(answer))
+    return read(DynamicFlags, {} if answer is None else answer)
 
 
 def create_session(transport: Transport, config: Config) -> CreateSessionResponse:
@@ -58,9 +58,27 @@ def create_session(transport: Transport, config: Config) -> CreateSessionRespons
 
 
 def heartbeat(transport: Transport, session_id: str, timeout: float) -> None:
-    """Tell the server that the session is in use. One try of ``timeout`` seconds."""
+    """Tell the server that the session is in use. One try of ``timeout`` seconds.
+
+    Raises ``SessionEndedError`` for an answer which says that the session is over.
+    """
     payload = {"type": "session_heartbeat", "session_id": session_id}
-    post(transport, "/session_heartbeat", payload, timeout=timeout, tries=1)
+    try:
+        post(transport, "/session_heartbeat", payload, timeout=timeout, tries=1)
+    except APIStatusError as error:
+        status = error.status_code
+        refused_by_the_server = status < 500 and isinstance(error.body, dict)
+        if status in _SESSION_OVER or (refused_by_the_server and status not in _SESSION_UNTOUCHED):
+            raise SessionEndedError(
+                f"session {session_id} has ended: {status} {describe_body(error.body)}", session_id, status
+            ) from error
+        raise
+
+
+_SESSION_OVER = frozenset({401, 403, 404, 410})
+"""Statuses of a heartbeat that mean, whoever answers so, that the session is of no use any more."""
+_SESSION_UNTOUCHED = frozenset({402, 408, 409, 429})
+"""Refusals of a heartbeat that say nothing about the session."""
 
 
 def finish_session(
@@ -72,7 +90,7 @@ def finish_session(
         payload["detail"] = detail
     transport_options: dict[str, Any] = {"timeout": timeout, "tries": tries}
     try:
-        post(transport, f"/sessions/{session_id}/finish", payload, **transport_options)
+        post(transport, f"/sessions/{segment(session_id)}/finish", payload, **transport_options)
     except NotFoundError:
         pass
 
@@ -101,12 +119,3 @@ def _read_loss_id(result: Result) -> str:
     from tinkex.types.custom_loss import CreateCustomLossResponse
 
     return read(CreateCustomLossResponse, json_result(result, "create_custom_loss")).loss_id
-
-
-def _without_nulls(answer: Any) -> Mapping[str, Any]:
-    """A flag that is null means its default, as one that is absent does; and so for all of them."""
-    if answer is None:
-        return {}
-    if not isinstance(answer, dict):
-        raise APIResponseValidationError("the server's flags are no JSON object", body=answer)
-    return {name: value for name, value in answer.items() if value is not None}

@@ -8,7 +8,7 @@ import contextvars
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import Future, InvalidStateError, wait
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -47,7 +47,12 @@ class Call(Generic[T, R]):
     all_or_nothing: bool = False
     """The state of the model is unknown where some requests succeed and others fail."""
     closing: TinkerError | None = None
-    """No request can follow this call once the server has accepted it; the error of those that try."""
+    """Frees the model: no call can follow once the server has accepted this one. The error of those that try."""
+
+    @property
+    def changes_model(self) -> bool:
+        """Whether an unknown outcome leaves the state of the model unknown. Freeing it may be tried again."""
+        return self.closing is None
 
 
 def single(name: str, request: Request[T], *, closing: TinkerError | None = None) -> Call[T, T]:
@@ -94,12 +99,10 @@ class RequestQueue:
         """
 
         def send(future: APIFuture[R]) -> Callable[[], R]:
-            sent = self._send(call.requests, future, parallel=call.parallel)
+            sent = self._send(call, future)
             if call.closing is not None:
                 self.close(call.closing)
-            return lambda: call.join(
-                self._results(sent, future, observer, all_or_nothing=call.all_or_nothing)
-            )
+            return lambda: call.join(self._results(call, sent, future, observer))
 
         return self._enqueue(call.name, send)
 
@@ -115,8 +118,8 @@ class RequestQueue:
     def run_now(self, request: Request[T]) -> T:
         """Send the first request of a new model and wait for its result, both on the thread of the caller."""
         nobody: APIFuture[Any] = APIFuture()
-        [result] = self._results(self._send([request], nobody), nobody, None)
-        return result
+        call = single("a request", request)
+        return call.join(self._results(call, self._send(call, nobody), nobody, None))
 
     def _enqueue(self, name: str, send: Callable[[APIFuture[R]], Callable[[], R]]) -> APIFuture[R]:
         self.check()
@@ -134,9 +137,10 @@ class RequestQueue:
                 return
             executor.run_or_do(lambda: future.fulfil(collect))
 
-        with self._lock:
-            self._pending[future] = None
-        future.add_done_callback(self._settled)
+        pending = self._pending
+        pending[future] = None
+        # This must not refer to the queue: a future keeps its callbacks, and may be kept longer than its client.
+        future.add_done_callback(lambda done: pending.pop(done, None))
         # In the context of the caller, not of whoever's job the thread began with.
         queued = partial(contextvars.copy_context().run, job)
         with self._lock:
@@ -147,12 +151,10 @@ class RequestQueue:
         executor.run_or_do(self._drain)
         return future
 
-    def _send(
-        self, requests: Sequence[Request[T]], future: APIFuture[Any], *, parallel: bool = False
-    ) -> list[_Sent[T]]:
-        """Send the requests of one call under consecutive numbers. Only in its turn."""
+    def _send(self, call: Call[T, Any], future: APIFuture[Any]) -> list[_Sent[T]]:
+        """Send the requests of ``call`` under consecutive numbers. Only in its turn."""
         self.check()
-        first = self._next
+        requests, first = call.requests, self._next
         sent: list[_Sent[T]] = []
         errors: list[BaseException] = []
 
@@ -162,7 +164,7 @@ class RequestQueue:
             except BaseException as error:
                 errors.append(error)
 
-        if parallel and len(requests) > 1:
+        if call.parallel and len(requests) > 1:
             self._send_many(send_one, range(1, len(requests)))
             if not errors:
                 send_one(0)
@@ -173,7 +175,7 @@ class RequestQueue:
                     break
         if errors:
             unknown = next((error for error in errors if _outcome_unknown(error)), None)
-            if unknown is not None or sent:
+            if call.changes_model and (unknown is not None or sent):
                 raise self._poison(
                     future,
                     unknown or errors[0],
@@ -190,23 +192,25 @@ class RequestQueue:
 
     def _results(
         self,
+        call: Call[T, Any],
         sent: Sequence[_Sent[T]],
         future: APIFuture[Any],
         observer: OnQueueState | None,
-        *,
-        all_or_nothing: bool = False,
     ) -> list[T]:
-        """The results of the requests of one call. Poisons the queue if one cannot be learned."""
+        """The results of the requests of ``call``. Poisons the queue if one cannot be learned."""
         results: list[T] = []
         errors: list[Exception] = []
         for one in sent:
             try:
                 results.append(self._result(one, future, observer))
-            except ClientPoisonedError:
-                raise  # the rest could not be learned either
+            except APIError as error:
+                if not call.changes_model:
+                    raise
+                # The rest could not be learned either.
+                raise self._poison(future, error, "the result of a request could not be learned") from error
             except Exception as error:
                 errors.append(error)
-        if errors and results and all_or_nothing:
+        if errors and results and call.all_or_nothing:
             raise self._poison(
                 future, errors[0], "part of a batch failed and the gradients of the rest stand"
             )
@@ -223,12 +227,9 @@ class RequestQueue:
         def failed_with_the_queue() -> bool:
             return future.done() and not future.cancelled()
 
-        try:
-            return self._session.poller.wait(
-                sent.promise, submit_again, abandoned=failed_with_the_queue, on_queue_state=observer
-            )
-        except APIError as error:
-            raise self._poison(future, error, "the result of a request could not be learned") from error
+        return self._session.poller.wait(
+            sent.promise, submit_again, abandoned=failed_with_the_queue, on_queue_state=observer
+        )
 
     def _poison(self, future: APIFuture[Any], cause: BaseException, what: str) -> ClientPoisonedError:
         """Send nothing more, for the state of the model is unknown since the call of ``future``.
@@ -245,16 +246,11 @@ class RequestQueue:
         )
         poison.__cause__ = cause
         self._lifetime.end(poison)
-        with self._lock:
-            pending = list(self._pending)
+        pending = list(self._pending)
         later = pending[pending.index(future) + 1 :] if future in pending else pending
         for other in later:
-            self._session.executor.run_or_do(partial(other.fail, fresh_copy(poison)))
+            self._session.executor.run_or_do(partial(_fail, other, poison))
         return poison
-
-    def _settled(self, future: Future[Any]) -> None:
-        with self._lock:
-            self._pending.pop(future, None)  # type: ignore[call-overload]
 
     def _send_many(self, send_one: Callable[[int], None], numbers: range) -> None:
         left = collections.deque(numbers)
@@ -287,8 +283,8 @@ class RequestQueue:
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
         self._jobs: collections.deque[Callable[[], None]] = collections.deque()
-        self._pending: dict[APIFuture[Any], None] = {}
-        """Calls that have no outcome yet, in the order in which they were made."""
+        self._pending: dict[Future[Any], None] = {}
+        """Calls that have no outcome yet, in the order in which they were made. Its methods are atomic."""
         self._draining = False
 
 
@@ -303,10 +299,8 @@ class Turn:
     def run(self, call: Call[T, R]) -> R:
         """Send the requests of ``call`` and wait for their results."""
         queue = self._queue
-        sent = queue._send(call.requests, self._future, parallel=call.parallel)
-        return call.join(
-            queue._results(sent, self._future, self._observer, all_or_nothing=call.all_or_nothing)
-        )
+        sent = queue._send(call, self._future)
+        return call.join(queue._results(call, sent, self._future, self._observer))
 
 
 @dataclass(frozen=True)
@@ -320,6 +314,11 @@ class _Sent(Generic[T]):
 
 def _only(results: Sequence[T]) -> T:
     return results[0]
+
+
+def _fail(future: Future[Any], error: Exception) -> None:
+    with contextlib.suppress(InvalidStateError):  # it has an outcome meanwhile
+        future.set_exception(fresh_copy(error))
 
 
 def _outcome_unknown(error: BaseException) -> bool:
