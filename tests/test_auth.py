@@ -1,4 +1,4 @@
-"""``tinkex.auth``: is there a credential, and does the server take it?"""
+"""Checks of ``tinkex.auth``: is there a credential, and does the server take it?"""
 
 from __future__ import annotations
 

@@ -57,9 +57,9 @@ def test_a_step_is_neither_lost_nor_sent_again(
 ) -> None:
     training = service.create_lora_training_client("base")
     server.once("/retrieve_future", odd, odd)
-    training.forward_backward([DATUM], "cross_entropy").result(20)
+    training.forward_backward([DATUM], "cross_entropy").result(60)
     server.once("/retrieve_future", odd, odd)
-    training.optim_step().result(20)
+    training.optim_step().result(60)
     assert seq_ids(server) == [1, 2]
     # One poll for the model, and three for each of the two calls.
     assert len(server.requests.to("/retrieve_future")) == 7
@@ -69,7 +69,7 @@ def test_a_step_is_neither_lost_nor_sent_again(
 def test_a_sample_survives_them(server: ScriptedServer, service: tinkex.ServiceClient, odd: Reply) -> None:
     sampler = service.create_sampling_client(base_model="base")
     server.once("/retrieve_future", odd, odd)
-    assert sampler.sample(PROMPT, 1, PARAMS).result(20).sequences[0].tokens == [1, 2, 3]
+    assert sampler.sample(PROMPT, 1, PARAMS).result(60).sequences[0].tokens == [1, 2, 3]
     assert len(server.requests.to("/asample")) == 1
 
 
@@ -78,7 +78,7 @@ def test_what_stays_unreadable_poisons_after_the_outage_timeout(server: Scripted
         training = service.create_lora_training_client("base")
         server.on("/retrieve_future", Reply(200, b"<html>a proxy's</html>"))
         with pytest.raises(tinkex.ClientPoisonedError, match="not JSON") as caught:
-            training.optim_step().result(20)
+            training.optim_step().result(60)
         assert isinstance(caught.value.__cause__, tinkex.APIResponseValidationError)
         with pytest.raises(tinkex.ClientPoisonedError):
             training.optim_step()
@@ -102,7 +102,7 @@ def test_a_result_of_another_kind_is_never_taken(
     training = service.create_lora_training_client("base")
     server.once("/retrieve_future", result)
     server.once("/retrieve_future", {"metrics": {"step:max": 4.0}})
-    assert training.optim_step().result(20).metrics == {"step:max": 4.0}
+    assert training.optim_step().result(60).metrics == {"step:max": 4.0}
 
 
 def outputs(count: int, logprobs: int = 2) -> dict[str, object]:
@@ -116,7 +116,7 @@ def test_a_pass_has_an_output_for_each_datum_and_a_logprob_for_each_target(
 ) -> None:
     training = service.create_lora_training_client("base")
     server.once("/retrieve_future", short)
-    output = training.forward_backward([DATUM, DATUM], "cross_entropy").result(20)
+    output = training.forward_backward([DATUM, DATUM], "cross_entropy").result(60)
     assert [len(one["logprobs"].data) for one in output.loss_fn_outputs] == [2, 2]
     assert seq_ids(server) == [1]
 
@@ -128,7 +128,7 @@ def test_a_sample_has_as_many_sequences_as_were_asked_for(
     short = pb.SampleResponse()
     short.sequences.add(tokens=b"\x01\0\0\0")
     server.once("/retrieve_future", Reply(200, short.SerializeToString(), PROTO))
-    assert len(sampler.sample(PROMPT, 2, PARAMS).result(20).sequences) == 2
+    assert len(sampler.sample(PROMPT, 2, PARAMS).result(60).sequences) == 2
 
 
 @pytest.mark.parametrize("logprobs", [None, [], [None], [None, None], [None, None, None]], ids=str)
@@ -140,9 +140,9 @@ def test_prompt_logprobs_that_the_server_leaves_out_are_an_error(
     sequence = {"tokens": [1], "stop_reason": "length"}
     server.on("/retrieve_future", {"sequences": [sequence], "prompt_logprobs": logprobs})
     with pytest.raises(tinkex.APIResponseValidationError, match="logprobs"):
-        sampler.compute_logprobs(prompt).result(20)
+        sampler.compute_logprobs(prompt).result(60)
     with pytest.raises(tinkex.APIResponseValidationError, match="logprobs"):
-        sampler.sample(prompt, 1, PARAMS, include_prompt_logprobs=True).result(20)
+        sampler.sample(prompt, 1, PARAMS, include_prompt_logprobs=True).result(60)
 
 
 def test_a_server_that_leaves_the_first_token_out_is_understood(
@@ -151,7 +151,7 @@ def test_a_server_that_leaves_the_first_token_out_is_understood(
     sampler = service.create_sampling_client(base_model="base")
     sequence = {"tokens": [1], "stop_reason": "length"}
     server.on("/retrieve_future", {"sequences": [sequence], "prompt_logprobs": [-1.0, -2.0]})
-    assert sampler.compute_logprobs(types.ModelInput.from_ints([1, 2, 3])).result(20) == [None, -1.0, -2.0]
+    assert sampler.compute_logprobs(types.ModelInput.from_ints([1, 2, 3])).result(60) == [None, -1.0, -2.0]
 
 
 def test_an_outage_during_a_call_of_many_requests_is_one_outage(server: ScriptedServer) -> None:
@@ -171,7 +171,7 @@ def test_polls_that_are_never_answered_have_a_bound(server: ScriptedServer) -> N
         sampler = service.create_sampling_client(base_model="base")
         server.on("/retrieve_future", Hang())
         with pytest.raises(tinkex.APITimeoutError):
-            sampler.sample(PROMPT, 1, PARAMS).result(20)
+            sampler.sample(PROMPT, 1, PARAMS).result(60)
         assert len(server.requests.to("/retrieve_future")) >= 2
 
 
@@ -188,7 +188,7 @@ def test_steps_behind_a_poisoned_one_fail_with_its_cause(server: ScriptedServer)
     with tinkex.ServiceClient(config=config(server, wire_format="json")) as service:
         training = service.create_lora_training_client("base")
         before = training.save_state("before")
-        before.result(20)
+        before.result(60)
 
         def answer(request: Request) -> Hang:
             promised = polls.setdefault(request.json()["request_id"], len(polls))
@@ -204,7 +204,7 @@ def test_steps_behind_a_poisoned_one_fail_with_its_cause(server: ScriptedServer)
         first.release()
         for future in [lost, *behind]:
             with pytest.raises(tinkex.ClientPoisonedError, match="before") as caught:
-                future.result(20)
+                future.result(60)
             assert isinstance(caught.value.__cause__, tinkex.NotFoundError)
 
 
@@ -219,5 +219,5 @@ def test_no_server_makes_a_client_wait_for_long(server: ScriptedServer, asked: s
         server.once("/asample", Reply(429, {}, headers))
         server.once("/optim_step", Reply(503, {}, headers))
         server.once("/retrieve_future", Reply(429, {}, headers), Reply(503, {}, headers))
-        sampler.sample(PROMPT, 1, PARAMS).result(20)
-        training.optim_step().result(20)
+        sampler.sample(PROMPT, 1, PARAMS).result(60)
+        training.optim_step().result(60)

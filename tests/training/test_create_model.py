@@ -46,7 +46,7 @@ def test_create_from_state_where_one_call_is_refused(
     assert loaded["model_id"] == training.model_id
     assert (loaded["path"], loaded["optimizer"], loaded["seq_id"]) == (PATH, True, 1)
     assert loaded["weights_access_token"] == "theirs"
-    training.optim_step().result(10)
+    training.optim_step().result(60)
     assert server.requests.to("/optim_step")[0].json()["seq_id"] == 2
 
 
@@ -71,4 +71,4 @@ def test_create_from_state_on_an_older_server_needs_no_second_thread(
 
     monkeypatch.setattr(threading.Thread, "start", fail)
     training = service.create_training_client_from_state(PATH)
-    assert training.optim_step().result(10) is not None
+    assert training.optim_step().result(60) is not None
