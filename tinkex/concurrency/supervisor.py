@@ -42,7 +42,8 @@ class Created:
 class Child(Protocol):
     """A client that a supervisor can end."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close the client."""
 
 
 C = TypeVar("C", bound=Child)
