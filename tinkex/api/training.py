@@ -1,4 +1,4 @@
-"""The numbered requests of one model. The server runs them in the order of ``seq_id``: 1, 2, 3 …
+"""The numbered requests of one model. The server runs them in the order of their ``seq_id``, from 1.
 
 Each function submits one request and returns the promise of its result. A request that is sent again under the
 same ``seq_id`` must be the same, and gets the same promise.
