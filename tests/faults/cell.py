@@ -47,6 +47,7 @@ class Verdict:
 
     key: str
     ended: str = ""
+    hits: int = 0
     seconds: float = 0.0
     findings: list[tuple[Kind, str]] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
@@ -178,7 +179,7 @@ class Cell:
             self.verdict.ended = f"not prepared: {type(error).__name__}"
             self.find("wrong", f"not prepared: {error!r}")
             return
-        proxy.arm(self._site, self.fault.plays, self.mode)
+        plan = proxy.arm(self._site, self.fault.plays, self.mode)
         try:
             self.value = self.guarded(lambda: self.call.act(self), BOUND + 5)
             self.verdict.ended = "ok"
@@ -194,6 +195,7 @@ class Cell:
             self.verdict.ended = type(error).__name__
             self.saw(error)
         finally:
+            self.verdict.hits = plan.hits
             proxy.disarm()
         try:
             self.guarded(lambda: self.call.judge(self), 2 * BOUND)
@@ -325,6 +327,7 @@ class Cell:
             gc.collect()
             time.sleep(0.02)
         if threads:
+            self.stuck = True
             self.find("leak", f"threads {sorted(threads)}")
         if sockets:
             self.find("leak", f"{sockets} sockets")
@@ -341,6 +344,7 @@ class Trainee:
         self.saved = cell.bench.state_path
         self.poisoned = False
         self.waiting = False
+        self._prepared = 0
 
     def surely(self, *labels: str) -> None:
         """Do this without a fault."""
@@ -348,6 +352,7 @@ class Trainee:
             value = submit(self.client, label, self.saved).result(60)
             self.saved = getattr(value, "path", None) or self.saved
             self._add(label, (1,), value)
+        self._prepared = len(self.parts)
 
     def call(self, *labels: str) -> Any:
         """Do all this at once; the last value. The first error is raised when all have ended."""
@@ -394,7 +399,13 @@ class Trainee:
                 self.cell.saw(error)
                 if not self.cell.refused_by_lie:
                     self.cell.find("wrong", f"the next calls do not work: {error!r}"[:400])
-        self._compare(self.cell.bench.state(self.client.model_id))
+        try:
+            state = self.cell.bench.state(self.client.model_id)
+        except Blocked:
+            if self.poisoned:
+                return  # as it says, nobody can know
+            raise
+        self._compare(state)
 
     def _stays_poisoned(self) -> None:
         try:
@@ -444,11 +455,12 @@ class Trainee:
         return itertools.product(*(part.allowed for part in self.parts))
 
     def _broken(self) -> Iterator[tuple[int, ...]]:
-        """Counts that break a promise, those of one request first."""
+        """Counts that break a promise, those of one request first, and first of the requests under the fault."""
+        places = [*range(self._prepared, len(self.parts)), *range(self._prepared)]
         for counts in self._promised():
-            for at, part in enumerate(self.parts):
+            for at in places:
                 for count in (0, 1, 2):
-                    if count not in part.allowed:
+                    if count not in self.parts[at].allowed:
                         yield (*counts[:at], count, *counts[at + 1 :])
         for counts in itertools.product(*((0, 1) for _ in self.parts)):
             yield counts
