@@ -61,9 +61,7 @@ def config(base_url: str, key: str, **settings: Any) -> tinkex.Config:
         **settings,
     }
     known = {one.name for one in dataclasses.fields(tinkex.Config)}
-    return tinkex.Config(
-        base_url=base_url, **{name: value for name, value in quick.items() if name in known}
-    )
+    return tinkex.Config(base_url=base_url, **{name: value for name, value in quick.items() if name in known})
 
 
 def data(label: str) -> list[types.Datum]:

@@ -21,6 +21,8 @@ from .cell import BOUND, Cell, Trainee
 from .proxy import Answer, Site
 
 Do = Callable[[Cell], Any]
+Change = Callable[[tinkex.RestClient, str], Any]
+Done = Callable[["dict[str, Any] | None"], bool]
 SAMPLE_TOKENS = 6
 
 
@@ -95,7 +97,9 @@ def _verify(cell: Cell) -> None:
     cell.have["train"].verify()
 
 
-def _training(name: str, path: str, *labels: str, before: tuple[str, ...] = ("A", "O", "B"), **about: Any) -> Call:
+def _training(
+    name: str, path: str, *labels: str, before: tuple[str, ...] = ("A", "O", "B"), **about: Any
+) -> Call:
     return Call(name, _submit_and_poll(path), _run(*labels), _train(*before), _verify, **about)
 
 
@@ -181,17 +185,13 @@ def _singles(numbers: Any) -> object:
     return [struct.pack("<f", one) if isinstance(one, float) else one for one in numbers]
 
 
-def _open_sampler(**ask: str) -> Do:
-    def prepare(cell: Cell) -> None:
-        cell.have["sampler"] = cell.service().create_sampling_client_async(**ask).result(60)
-
-    return prepare
+def _open_sampler(cell: Cell) -> None:
+    cell.have["sampler"] = cell.service().create_sampling_client_async(None, b.BASE_MODEL).result(60)
 
 
 def _samples_right(cell: Cell) -> None:
-    if cell.error is None and not cell.blind:
-        if _sequences(cell.value) != _right_samples(cell, "base"):
-            cell.find("wrong", f"sampled {_sequences(cell.value)!r}"[:300])
+    if cell.error is None and not cell.blind and _sequences(cell.value) != _right_samples(cell, "base"):
+        cell.find("wrong", f"sampled {_sequences(cell.value)!r}"[:300])
 
 
 def _right_samples(cell: Cell, which: str) -> object:
@@ -299,7 +299,7 @@ def _with_checkpoint(cell: Cell) -> None:
     cell.have["id"] = f"weights/{name}"
 
 
-def _effect(change: Callable[[tinkex.RestClient, str], Any], done: Callable[[dict[str, Any] | None], bool]) -> tuple[Do, Do]:
+def _effect(change: Change, done: Done) -> tuple[Do, Do]:
     """A change of a checkpoint, and the judgement that it is done if and only if the call says so."""
 
     def act(cell: Cell) -> Any:
@@ -315,10 +315,7 @@ def _effect(change: Callable[[tinkex.RestClient, str], Any], done: Callable[[dic
     return act, judge
 
 
-def _change(
-    name: str, method: str, pattern: str, change: Callable[[tinkex.RestClient, str], Any],
-    done: Callable[[dict[str, Any] | None], bool],
-) -> Call:  # fmt: skip
+def _change(name: str, method: str, pattern: str, change: Change, done: Done) -> Call:
     act, judge = _effect(change, done)
     spot = Spot(method, pattern, "void", True)
     return Call(name, {"send": spot}, act, _with_checkpoint, judge)
@@ -443,7 +440,9 @@ JWT = _jwt()
 _TOKEN = {"/auth/token": Answer.of(200, {"jwt": JWT})}
 _SHORT_SAMPLES = frozenset({"short-arrays", "prompt-logprobs-one-less", "prompt-logprobs-one-more",
                             "prompt-logprobs-none", "every-value-null"})  # fmt: skip
-_OTHER_FILES = frozenset(f"redirect-{status}.before" for status in (301, 302, 303, 307, 308)) | {"redirect-key.before"}
+_OTHER_FILES = frozenset(f"redirect-{status}.before" for status in (301, 302, 303, 307, 308)) | {
+    "redirect-key.before"
+}
 """Links lead to other hosts, as a redirect of one may, and nothing says what is behind them."""
 _DIRECTORY = "/training_runs/*/checkpoints/weights/*"
 
@@ -516,14 +515,14 @@ def _make() -> dict[str, Call]:
             lambda cell: cell.wait(cell.have["service"].create_sampling_client_async(cell.bench.sampler_path)),
             _open_service, _sampler_works,
         ),
-        Call("sample", _submit_and_poll("/asample"), _sample, _open_sampler(base_model=b.BASE_MODEL),
+        Call("sample", _submit_and_poll("/asample"), _sample, _open_sampler,
              _samples_right, blind=_SHORT_SAMPLES),
         Call(
             "sample_watched", {"watch": Spot("POST", "/retrieve_futures")}, _sample,
-            _open_sampler(base_model=b.BASE_MODEL), _samples_right,
+            _open_sampler, _samples_right,
             flags={"sample_use_retrieve_futures": True}, blind=_SHORT_SAMPLES,
         ),
-        Call("compute_logprobs", _submit_and_poll("/asample"), _logprobs, _open_sampler(base_model=b.BASE_MODEL),
+        Call("compute_logprobs", _submit_and_poll("/asample"), _logprobs, _open_sampler,
              _logprobs_right, blind=frozenset({"prompt-logprobs-one-less"})),
         _question("get_server_capabilities", _get("/get_server_capabilities"),
                   lambda service, cell: service.get_server_capabilities()),

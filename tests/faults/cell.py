@@ -111,11 +111,9 @@ class Cell:
         """A client through the proxy, closed at the end."""
         beat: float = settings.pop("heartbeat_interval", 10.0)  # so that the heartbeat's threads are its own
         made = config(self.url(), self.key, **settings)
-        return self.closing(tinkex.ServiceClient(config=made, heartbeat_interval=beat))
-
-    def closing(self, client: Any) -> Any:
-        self._services.append(client)
-        return client
+        service = tinkex.ServiceClient(config=made, heartbeat_interval=beat)
+        self._services.append(service)
+        return service
 
     def wait(self, future: Any) -> Any:
         """The result of ``future``; ``Waiting`` or ``Hanging`` if there is none in time."""
@@ -283,7 +281,11 @@ class Cell:
 
     def heard(self, record: logging.LogRecord) -> None:
         self._texts.append(logging.Formatter().format(record))
-        if record.name.startswith("tinkex") and not record.name.startswith("tinkex.local") and record.exc_info:
+        if (
+            record.name.startswith("tinkex")
+            and not record.name.startswith("tinkex.local")
+            and record.exc_info
+        ):
             self.find("untyped", f"logged with a traceback: {record.getMessage()}: {record.exc_info[1]!r}")
 
     def _judge_errors(self) -> None:
@@ -381,10 +383,10 @@ class Trainee:
             except Exception as error:
                 self._add(label, (0, 1) if self.cell.refused_by_lie else (0,))
                 errors.append(error)
-        for error in errors[1:]:
-            self.cell.saw(error)
+        for later in errors[1:]:
+            self.cell.saw(later)
         if errors:
-            hang = next((error for error in errors if isinstance(error, Hanging)), None)
+            hang = next((one for one in errors if isinstance(one, Hanging)), None)
             raise hang or errors[0]
         return value
 
@@ -441,7 +443,9 @@ class Trainee:
         for part, count in zip(self.parts, counts, strict=True):
             known = [next(results) for _ in range(count)]
             if part.value is not None and known and part.value != known[0]:
-                self.cell.find("wrong", f"{part.label} gave {part.value!r}"[:200] + f", not {known[0]!r}"[:200])
+                self.cell.find(
+                    "wrong", f"{part.label} gave {part.value!r}"[:200] + f", not {known[0]!r}"[:200]
+                )
 
     def _known(self, counts: Sequence[int]) -> Any:
         return self.cell.bench.run_without_faults(self.start, self._sequence(counts))

@@ -74,7 +74,9 @@ def _number(key: str) -> int:
     return int(hashlib.sha256(key.encode()).hexdigest()[:8], 16)
 
 
-def run(keys: Iterable[str], workers: int = WORKERS, tell: Callable[[Verdict], None] = lambda _: None) -> list[Verdict]:
+def run(
+    keys: Iterable[str], workers: int = WORKERS, tell: Callable[[Verdict], None] = lambda _: None
+) -> list[Verdict]:
     """The verdicts of these cells. ``tell`` is called with each as it comes."""
     todo: queue.SimpleQueue[str] = queue.SimpleQueue()
     keys = list(keys)
@@ -128,7 +130,10 @@ class _Worker:
 
     def __init__(self) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TINKER_")}
-        environment |= {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path), "MALLOC_ARENA_MAX": "2"}
+        environment |= {
+            "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path),
+            "MALLOC_ARENA_MAX": "2",
+        }
         self._process = subprocess.Popen(
             [sys.executable, "-m", f"{__package__}.worker"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
@@ -194,7 +199,9 @@ def table(verdicts: Sequence[Verdict]) -> str:
 
 
 def failing(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    return sorted((verdict for verdict in verdicts if verdict["findings"]), key=lambda verdict: str(verdict["key"]))
+    return sorted(
+        (verdict for verdict in verdicts if verdict["findings"]), key=lambda verdict: str(verdict["key"])
+    )
 
 
 def by_cause(verdicts: Sequence[Verdict]) -> str:
@@ -242,13 +249,21 @@ class _Progress:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.faults.matrix", description="Run the fault matrix.")
-    parser.add_argument("--only", action="append", default=[], metavar="PATTERN", help="cells that fit fault:call.site:mode")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.faults.matrix", description="Run the fault matrix."
+    )
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="PATTERN", help="cells that fit fault:call.site:mode"
+    )
     parser.add_argument("--sample", type=float, default=1.0, help="this share of the cells")
-    parser.add_argument("--full", action="store_true", help="every fault at every call in every mode: for hours")
+    parser.add_argument(
+        "--full", action="store_true", help="every fault at every call in every mode: for hours"
+    )
     parser.add_argument("--workers", type=int, default=WORKERS, help="processes (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="write the failing cells here")
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the figures into this page, between its markers")
+    parser.add_argument(
+        "--write", type=Path, metavar="PAGE", help="put the figures into this page, between its markers"
+    )
     parser.add_argument("--list", action="store_true", help="print the keys of the cells, and run none")
     options = parser.parse_args(arguments)
     keys = chosen(options.only, options.sample, options.full)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import random
-import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -33,9 +32,20 @@ def answers(answer: Answer, keep: bool = True) -> Play:
     def play(exchange: Exchange) -> None:
         key = key_of(exchange)
         headers = {name: value.replace(KEY, key) for name, value in answer.headers.items()}
-        exchange.send(Answer(answer.status, answer.body.replace(KEY.encode(), key.encode()), headers).encode())
+        exchange.send(
+            Answer(answer.status, answer.body.replace(KEY.encode(), key.encode()), headers).encode()
+        )
         if not keep:
             exchange.end()
+
+    return play
+
+
+def made(answer: Callable[[], Answer]) -> Play:
+    """An answer that is large, and made when it is first asked for."""
+
+    def play(exchange: Exchange) -> None:
+        exchange.send(answer().encode())
 
     return play
 
@@ -283,10 +293,6 @@ def streams(head: bytes, pieces: Callable[[], Iterator[bytes]]) -> Play:
 
 def packed(body: bytes) -> bytes:
     return gzip.compress(body, mtime=0)
-
-
-def pause(seconds: float) -> None:
-    time.sleep(seconds)
 
 
 # ---- proto messages, by hand ----

@@ -78,7 +78,9 @@ class Answer:
 class Exchange:
     """One request and what is done about it; handed to the fault that plays."""
 
-    def __init__(self, proxy: FaultProxy, client: socket.socket, upstream: Upstream, request: Request) -> None:
+    def __init__(
+        self, proxy: FaultProxy, client: socket.socket, upstream: Upstream, request: Request
+    ) -> None:
         self.proxy = proxy
         self.request = request
         self.keep = True
@@ -425,4 +427,6 @@ def _read_head(reader: Any) -> Request | None:
         name, _, value = header.decode("latin-1").partition(":")
         headers[name.strip().lower()] = value.strip()
     path = line[1].partition("?")[0]
-    return Request(line[0], line[1], path[path.find(PREFIX) + len(PREFIX) :] if PREFIX in path else path, headers)
+    return Request(
+        line[0], line[1], path[path.find(PREFIX) + len(PREFIX) :] if PREFIX in path else path, headers
+    )

@@ -22,6 +22,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -258,14 +259,18 @@ def _train(
     run: Soak, weather: Weather, others: list[threading.Thread], end: float
 ) -> tuple[int, int, object]:
     """Train until ``end``, then once more in calm: the number of steps, of resumptions, and the logprobs."""
-    options: dict[str, Any] = {"save_every": SAVE_EVERY, "in_flight": 2, "max_restarts": 1000, "first_wait": 0.2}
+    options: dict[str, Any] = {
+        "save_every": SAVE_EVERY,
+        "in_flight": 2,
+        "max_restarts": 1000,
+        "first_wait": 0.2,
+    }
     steps = 0
     trainer = recovery.Run(create, connect=run.service, **options)
     _until_done(run, trainer.__enter__)
     while time.monotonic() < end:
         steps += SLICE
-        target = steps
-        _until_done(run, lambda: trainer.train(target, step))
+        _until_done(run, partial(trainer.train, steps, step))
         print(f"{steps} steps, {trainer.restarts} resumptions, {max(0.0, end - time.monotonic()):.0f} s to go",
               file=sys.stderr, flush=True)  # fmt: skip
     run.over.set()
@@ -300,10 +305,14 @@ def _until_done(run: Soak, work: Callable[[], object]) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.soak", description="Run a long mixed load.")
     parser.add_argument("--minutes", type=float, default=15.0)
-    parser.add_argument("--share", type=float, default=SHARE, help="of the requests that meet a fault (default: %(default)s)")
+    parser.add_argument(
+        "--share", type=float, default=SHARE, help="of the requests that meet a fault (default: %(default)s)"
+    )
     parser.add_argument("--kill-every", type=float, default=KILL_EVERY, metavar="SECONDS")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the summary into this page, between its markers")
+    parser.add_argument(
+        "--write", type=Path, metavar="PAGE", help="put the summary into this page, between its markers"
+    )
     options = parser.parse_args(arguments)
     fine, summary = soak(options.minutes, options.share, options.seed, options.kill_every)
     print(summary)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from . import matrix
@@ -29,7 +27,11 @@ _CHOSEN: tuple[tuple[str, str, str], ...] = (
         "forward_backward.poll",
         "once",
     ),
-    ("200-html.before json-null.before every-value-7 result-of-forward-backward", "optim_step.poll", "once while"),
+    (
+        "200-html.before json-null.before every-value-7 result-of-forward-backward",
+        "optim_step.poll",
+        "once while",
+    ),
     ("200-html.before status-404-json.before", "forward_backward.poll pipeline.poll", "ever"),
     ("200-html.after 204.after redirect-302.after", "forward_backward.submit optim_step.submit", "once"),
     # Waits are bounded.
@@ -39,7 +41,11 @@ _CHOSEN: tuple[tuple[str, str, str], ...] = (
         "once",
     ),
     ("silence.before refused", "forward_backward.poll forward_backward_in_chunks.poll", "ever"),
-    ("silence.after drips reset.after refused", "optim_step.submit create_lora_training_client.submit", "once"),
+    (
+        "silence.after drips reset.after refused",
+        "optim_step.submit create_lora_training_client.submit",
+        "once",
+    ),
     ("request-id-unknown.after", "pipeline.first", "once"),
     # Errors are typed, whatever the bytes; memory is bounded.
     (
@@ -62,7 +68,11 @@ _CHOSEN: tuple[tuple[str, str, str], ...] = (
     # What is done is not said to be refused.
     ("reset.after status-502-html.after", "unload.submit delete_checkpoint.send close.finish", "once"),
     # A session is given up only where the server itself says so.
-    ("status-400-html.before status-402-empty.before status-404-json.before reset.before", "heartbeat.beat", "once"),
+    (
+        "status-400-html.before status-402-empty.before status-404-json.before reset.before",
+        "heartbeat.beat",
+        "once",
+    ),
     # The key is in no text, and goes to no other host.
     (
         "status-400-key.before key-in-failed-work.before key-in-html.before key-in-status-line.before "
@@ -90,8 +100,8 @@ def _quick() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def verdicts() -> Iterator[list[matrix.Verdict]]:
-    yield matrix.run(_quick(), WORKERS)
+def verdicts() -> list[matrix.Verdict]:
+    return matrix.run(_quick(), WORKERS)
 
 
 @pytest.mark.timeout(300)
