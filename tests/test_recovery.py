@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import collections
 import json
-import os
 import queue
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -17,6 +15,7 @@ from typing import Any
 
 import pytest
 from clients import config, datum, when
+from programs import REPOSITORY, run_python, start_python
 from servers import Hang, Reply, Request, Reset, ScriptedServer
 
 import tinkex
@@ -396,12 +395,7 @@ class ServerProcess:
 
     def start(self) -> None:
         options = ["--directory", str(self.directory), "--port", str(self.port)]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tinkex.local", *options],
-            env=environment(),
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self.process = start_python("-m", "tinkex.local", *options)
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().split()[-1]
         self.port = int(self.url.rpartition(":")[2])
@@ -409,10 +403,6 @@ class ServerProcess:
     def kill(self) -> None:
         self.process.kill()
         self.process.communicate(timeout=10)
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(Path(tinkex.__file__).parents[1])}
 
 
 def test_a_server_that_is_killed_makes_no_difference(tmp_path: Path, undisturbed: list[list[float]]) -> None:
@@ -466,14 +456,7 @@ with run:
 def test_a_process_that_is_killed_makes_no_difference(tmp_path: Path, undisturbed: list[list[float]]) -> None:
     def run_until(step: int) -> subprocess.CompletedProcess[str]:
         here = str(Path(__file__).parent)
-        return subprocess.run(
-            [sys.executable, "-c", PROGRAM, here, str(tmp_path), str(step)],
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return run_python("-c", PROGRAM, here, str(tmp_path), str(step))
 
     # In the first process nothing was saved yet; the second gets over the first checkpoint, and is killed too.
     for killed_at in (3, 8):
@@ -486,16 +469,8 @@ def test_a_process_that_is_killed_makes_no_difference(tmp_path: Path, undisturbe
 
 
 def test_the_example_ends_with_the_same_weights(tmp_path: Path) -> None:
-    example = Path(__file__).parents[1] / "examples" / "resume.py"
-    done = subprocess.run(
-        [sys.executable, str(example), "--steps", "40"],
-        env=environment(),
-        cwd=tmp_path,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=100,
-        check=False,
-    )
+    example = REPOSITORY / "examples" / "resume.py"
+    done = run_python(str(example), "--steps", "40", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "the same weights" in done.stdout
     assert "resuming after step" in done.stderr

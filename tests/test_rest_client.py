@@ -1,66 +1,24 @@
-"""Administration: every call as it goes over the wire, lists that page by themselves, and a real server."""
+"""``RestClient``: every call as it goes over the wire, and against a real server."""
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import json
-import threading
-from collections.abc import Callable, Iterator
-from datetime import date, datetime, timedelta, timezone
+from collections.abc import Callable
+from datetime import date, timedelta
 from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
 from clients import config
-from servers import Hang, Reply, Request, ScriptedServer
+from listings import CHECKPOINT, NOON, PATH, RUN, USAGE, checkpoint, cursor, training_run
+from servers import Reply, ScriptedServer
 
 import tinkex
 from tinkex import RestClient, types
 from tinkex.local import LocalServer
 
-RUN = "session:train:0"
-PATH = f"tinker://{RUN}/weights/final"
-CHECKPOINT = f"/training_runs/{RUN}/checkpoints/weights/final"
-NOON = datetime(2026, 1, 2, 12, tzinfo=timezone.utc)
-
-
-@pytest.fixture
-def client(server: ScriptedServer) -> Iterator[RestClient]:
-    with RestClient(config=config(server, project_id="home")) as running:
-        yield running
-
-
-def checkpoint(name: str = "final", **fields: Any) -> dict[str, Any]:
-    return {
-        "checkpoint_id": f"weights/{name}",
-        "checkpoint_type": "training",
-        "time": "2026-01-02T12:00:00Z",
-        "tinker_path": f"tinker://{RUN}/weights/{name}",
-        "a field of tomorrow": 1,
-        **fields,
-    }
-
-
-def training_run(run: str = RUN, **fields: Any) -> dict[str, Any]:
-    return {
-        "training_run_id": run,
-        "base_model": "base",
-        "model_owner": "me",
-        "is_lora": True,
-        "lora_rank": 8,
-        "last_request_time": "2026-01-02T12:00:00",
-        "last_checkpoint": checkpoint(size_bytes=5, expires_at="2026-01-02T13:00:00+01:00"),
-        **fields,
-    }
-
-
-def cursor(offset: int, limit: int, total: int) -> dict[str, int]:
-    return {"offset": offset, "limit": limit, "total_count": total}
-
-
 Call = Callable[[RestClient], "tinkex.APIFuture[Any]"]
-USAGE = "/billing/usage/events"
+
+
 CALLS: list[tuple[Call, str, str, dict[str, Any]]] = [
     (lambda c: c.get_server_capabilities(), "GET", "/get_server_capabilities", {"supported_models": []}),
     (lambda c: c.get_training_run(RUN), "GET", f"/training_runs/{RUN}?access_scope=owned", training_run()),
@@ -125,6 +83,8 @@ CALLS: list[tuple[Call, str, str, dict[str, Any]]] = [
         {"entries": []},
     ),
 ]
+
+
 BODIES: list[tuple[Call, str, str, dict[str, Any], dict[str, Any]]] = [
     (
         lambda c: c.set_checkpoint_ttl_from_tinker_path(PATH, 3600),
@@ -264,81 +224,6 @@ def test_answers_become_types(client: RestClient, server: ScriptedServer) -> Non
     assert usage.sessions["s"].user_metadata == {"a": "b"}
 
 
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
-        ({"type": "training", "token_count": 7}, types.TrainingBillingEvent(token_count=7)),
-        (
-            {"type": "sampling_prefill", "cached": True, "token_count": 7},
-            types.SamplingPrefillBillingEvent(cached=True, token_count=7),
-        ),
-        ({"type": "sampling_sample", "token_count": 7}, types.SamplingSampleBillingEvent(token_count=7)),
-        ({"type": "checkpoint", "count": 2}, types.CheckpointBillingEvent(count=2)),
-        (
-            {"type": "storage", "gigabyte_hours": 0.5, "free": True},
-            types.StorageBillingEvent(gigabyte_hours=0.5, free=True),
-        ),
-        ({"type": "new", "count": 3, "more": 1}, types.BillingEventInfo("new", count=3)),
-    ],
-)
-def test_usage_is_of_the_class_of_its_kind(
-    client: RestClient, server: ScriptedServer, answer: dict[str, Any], expected: types.BillingEventInfo
-) -> None:
-    hour = {"bucket_start": "2026-01-02T12:00:00Z", "bucket_end": "2026-01-02T13:00:00Z"}
-    server.on(USAGE, {"data": [{**hour, "event_info": answer}]})
-    assert client.get_billing_usage(NOON, NOON).result(10).data[0].event_info == expected
-
-
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
-        (None, None),
-        ({"type": "active"}, types.SessionActive()),
-        ({"type": "cancelled", "detail": "x"}, types.SessionCancelled(detail="x")),
-        (
-            {"type": "client_finished", "reason": {"type": "success"}},
-            types.ClientSessionFinished(reason=types.ClientSessionFinishSuccess()),
-        ),
-        (
-            {"type": "client_finished", "reason": {"type": "interrupted"}},
-            types.ClientSessionFinished(reason=types.ClientSessionFinishInterrupted()),
-        ),
-        (
-            {
-                "type": "failed",
-                "category": "user",
-                "message": "m",
-                "reason": {"type": "request", "request_id": "r", "request_type": "Sample"},
-            },
-            types.SessionFailed(
-                category="user",
-                message="m",
-                reason=types.SessionFailedRequestReason(request_id="r", request_type="Sample"),
-            ),
-        ),
-        (
-            {"type": "failed", "reason": {"type": "training_run", "training_run_id": "t"}},
-            types.SessionFailed(reason=types.SessionFailedTrainingRunReason(training_run_id="t")),
-        ),
-        (
-            {"type": "failed", "reason": {"type": "sampling_session", "sampling_session_id": "s"}},
-            types.SessionFailed(reason=types.SessionFailedSamplingSessionReason(sampling_session_id="s")),
-        ),
-        (
-            {"type": "new", "reason": {"type": "newer"}},
-            types.SessionStatus("new", types.SessionStatusReason("newer")),
-        ),
-    ],
-)
-def test_a_status_is_of_the_class_of_its_kind(
-    client: RestClient, server: ScriptedServer, answer: object, expected: types.SessionStatus | None
-) -> None:
-    found = {"session_id": "s", "created_at": 0, "owner": "me", "project_id": "p", "checkpoints_count": 0}
-    server.on("/sessions/search", {"sessions": [{**found, "status": answer}]})
-    [summary] = client.search_sessions(types.SessionSearchRequest()).result(10).sessions
-    assert summary.status == expected
-
-
 def test_an_odd_answer_is_named(client: RestClient, server: ScriptedServer) -> None:
     odd: list[dict[str, Any]] = [{}, {"checkpoints": [checkpoint(time="yesterday")]}, {"checkpoints": [{}]}]
     for answer in odd:
@@ -399,56 +284,6 @@ def test_an_access_token_travels_in_a_header(client: RestClient, server: Scripte
     assert server.requests.to("/copy_weights")[0].headers["x-tinker-weights-access-token"] == "token"
 
 
-def paged(items: list[Any], name: str, total: bool) -> Callable[[Request], dict[str, Any]]:
-    """A list that the server cuts into pages of at most three."""
-
-    def answer(request: Request) -> dict[str, Any]:
-        query = dict(parse_qsl(request.query))
-        offset, limit = int(query["offset"]), min(3, int(query["limit"]))
-        page: dict[str, Any] = {name: items[offset : offset + limit]}
-        return {**page, "cursor": cursor(offset, limit, len(items))} if total else page
-
-    return answer
-
-
-def test_lists_page_by_themselves(client: RestClient, server: ScriptedServer) -> None:
-    runs = [training_run(f"run{number}") for number in range(10)]
-    server.on("/training_runs", paged(runs, "training_runs", total=True))
-    found = client.iter_training_runs("accessible", "p")
-    assert [run.training_run_id for run in found] == [run["training_run_id"] for run in runs]
-    requests = server.requests.to("/training_runs")
-    assert [dict(parse_qsl(request.query))["offset"] for request in requests] == ["0", "3", "6", "9"]
-    assert all("access_scope=accessible&project_id=p" in request.query for request in requests)
-
-    checkpoints = [checkpoint(str(number)) for number in range(6)]
-    server.on("/checkpoints", paged(checkpoints, "checkpoints", total=False))
-    assert [found.checkpoint_id for found in client.iter_checkpoints(page_size=2)] == [
-        checkpoint["checkpoint_id"] for checkpoint in checkpoints
-    ]
-    server.on("/sessions", paged([], "sessions", total=False))
-    assert list(client.iter_sessions()) == []
-
-
-def test_a_page_is_fetched_ahead(client: RestClient, server: ScriptedServer) -> None:
-    server.on("/sessions", paged([str(number) for number in range(9)], "sessions", total=False))
-    found = client.iter_sessions()
-    assert next(found) == "0"
-    server.requests.wait_for("/sessions", 2)  # without asking for more than the first
-    assert len(server.requests.to("/sessions")) == 2
-    assert list(found) == [str(number) for number in range(1, 9)]
-
-
-def test_a_list_that_moves_or_a_server_without_offsets(client: RestClient, server: ScriptedServer) -> None:
-    server.once("/sessions", {"sessions": ["a", "b"]}, {"sessions": ["b", "c"]})
-    server.on("/sessions", {"sessions": ["c"]})
-    assert list(client.iter_sessions()) == ["a", "b", "c"]
-    server.on("/checkpoints", {"checkpoints": [checkpoint()]})
-    assert len(list(client.iter_checkpoints())) == 1
-    server.on("/training_runs", 403)
-    with pytest.raises(tinkex.PermissionDeniedError):
-        next(client.iter_training_runs())
-
-
 def test_a_trace_is_waited_for(
     client: RestClient, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -461,99 +296,6 @@ def test_a_trace_is_waited_for(
     server.once("*/trace_export", {"status": "failed", "error": "too long"})
     with pytest.raises(tinkex.RequestFailedError, match="too long"):
         client.export_session_trace("s").result(10)
-
-
-def test_whoami_reads_the_token(client: RestClient, server: ScriptedServer) -> None:
-    claims = base64.urlsafe_b64encode(
-        json.dumps({"sub": "urn:me", "org_id": "o", "email": ""}).encode()
-    ).decode()
-    token = f"eyJhbGciOiJub25lIn0.{claims.rstrip('=')}.signature"
-    me = types.WhoamiResponse("urn:me", "tml:organization:o", None)
-    with pytest.raises(tinkex.NotFoundError):
-        client.whoami().result(10)
-    server.on("/auth/token", {"jwt": token})
-    assert client.whoami().result(10) == me
-    with RestClient(config=config(server, api_key=token)) as another:
-        assert another.whoami().result(10) == me
-    assert len(server.requests.to("/auth/token")) == 2
-
-
-def test_async_twins(client: RestClient, server: ScriptedServer) -> None:
-    server.on("/training_runs/*", training_run())
-    server.on("/checkpoints", {"checkpoints": []})
-
-    async def main() -> tuple[types.TrainingRun, types.CheckpointsListResponse, types.TrainingRun]:
-        one, listed, same = await asyncio.gather(
-            client.get_training_run_async(training_run_id=RUN, access_scope="accessible"),
-            client.list_user_checkpoints_async(limit=3),
-            client.get_training_run(RUN),
-        )
-        return one, listed, same
-
-    first, listed, second = asyncio.run(main())
-    assert first == second
-    assert listed.checkpoints == []
-    assert RestClient.get_training_run_async.__name__ == "get_training_run_async"
-
-
-def test_it_stands_alone_without_a_session(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TINKER_API_KEY", "tml-of-the-environment")
-    with RestClient(base_url=server.url) as client:
-        assert client.get_server_capabilities().result(10).supported_models[0].model_name == "base"
-        server.on("/sessions", Hang())
-        hanging = client.list_sessions()
-        server.requests.wait_for("/sessions")
-    with pytest.raises(tinkex.ClientClosedError):
-        hanging.result(10)
-    with pytest.raises(tinkex.ClientClosedError):
-        client.list_sessions()
-    server.wait_for_connections(0)
-    assert server.requests.to("/create_session") == []
-    assert {request.headers["x-api-key"] for request in server.requests} == {"tml-of-the-environment"}
-
-
-def test_it_shares_the_connection_of_a_service(server: ScriptedServer) -> None:
-    with tinkex.ServiceClient(config=config(server)) as service:
-        before = threading.active_count()
-        client = service.create_rest_client()
-        assert client.result() is client
-        assert service.clients() == [client]
-        client.get_server_capabilities().result(10)
-        assert threading.active_count() <= before + 1
-        client.close()
-        with pytest.raises(tinkex.ClientClosedError):
-            client.list_sessions()
-        another = service.create_rest_client_async().result(10)
-        another.get_server_capabilities().result(10)
-    with pytest.raises(tinkex.ClientClosedError):
-        another.list_sessions()
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("2026-01-02T12:00:00Z", NOON),
-        ("2026-01-02 12:00", NOON),
-        ("2026-01-02T12:00:00.1234567+00:00", NOON + timedelta(microseconds=123456)),
-        ("2026-01-02T14:00:00.0+0200", NOON),
-        (NOON.timestamp(), NOON),
-    ],
-)
-def test_times_of_every_server(
-    client: RestClient, server: ScriptedServer, text: Any, expected: datetime
-) -> None:
-    server.on("/checkpoints", {"checkpoints": [checkpoint(time=text)]})
-    found = client.list_user_checkpoints().result(10).checkpoints[0]
-    assert found.time == expected
-    assert types.Checkpoint.from_dict(found.to_dict()) == found
-
-
-def test_parsed_paths() -> None:
-    parsed = types.ParsedCheckpointTinkerPath.from_tinker_path("tinker://a:train:0/sampler_weights/x")
-    assert parsed == types.ParsedCheckpointTinkerPath(
-        "tinker://a:train:0/sampler_weights/x", "a:train:0", "sampler", "sampler_weights/x"
-    )
-    assert (parsed.kind, parsed.name) == ("sampler_weights", "x")
 
 
 def test_against_the_embedded_server(tmp_path: Any) -> None:

@@ -55,13 +55,19 @@ class Config:
     retry_delay: float = 0.5
     """Before the second try; doubles up to ``retry_delay_max``, with 25 % jitter either way."""
     retry_delay_max: float = 10.0
+    max_wait: float = 60.0
+    """The longest that a server may ask to wait before the next try (``Retry-After``); longer waits are cut to it."""
     poll_timeout: float = 45.0
     """Client-side limit of one long poll for a result."""
     outage_timeout: float = 300.0
-    """How long a pending result survives a server that cannot be reached or only answers 5xx."""
+    """How long a pending result survives a server that cannot be reached, or whose answers cannot be used."""
+    poll_outage_timeout: float | None = 3600.0
+    """How long a pending result survives a server that takes every poll and answers none; None for ever."""
 
     wire_format: WireFormat = "auto"
     """Of training bodies: ``auto`` tries proto first and falls back to JSON where a server refuses it."""
+    end_session_on_sigterm: bool = True
+    """End the session when SIGTERM kills the process by default. A program's own handler is never touched."""
     telemetry: bool = True
     """Report the session's start, end and errors to the server; never done for ``local://``."""
 
@@ -76,8 +82,17 @@ class Config:
             )
         if self.wire_format not in ("auto", "proto", "json"):
             raise ConfigError(f"wire_format must be 'auto', 'proto' or 'json', not {self.wire_format!r}")
-        for name in ("connect_timeout", "read_timeout", "poll_timeout", "outage_timeout"):
+        for name in (
+            "connect_timeout",
+            "read_timeout",
+            "max_wait",
+            "poll_timeout",
+            "outage_timeout",
+            "poll_outage_timeout",
+        ):
             value = getattr(self, name)
+            if name == "poll_outage_timeout" and value is None:
+                continue
             if not isinstance(value, (int, float)) or not 0 < value < math.inf:
                 raise ConfigError(f"{name} must be a positive number of seconds, not {value!r}")
         if self.max_tries < 1:

@@ -1,10 +1,12 @@
-"""Counters and latencies of all calls of this process, and hooks for one's own.
+"""Counters and latencies of all HTTP calls of this process, and hooks that are called for each of them.
 
-    before = tinkex.metrics.snapshot()
+Example::
+
+    tinkex.metrics.reset()
     ...
     print(tinkex.metrics.snapshot().endpoints["asample"].p99)
 
-Always on: it adds a few microseconds to a call, of which the lock takes half of one.
+Counting is always on, and adds a few microseconds to a call.
 """
 
 from __future__ import annotations
@@ -39,16 +41,20 @@ __all__ = [
 ]
 
 GROWTH = 1.1
+"""Each latency bucket is wider than the one before by this factor, so a percentile is exact to 5 %."""
 _BOUNDS = [1e-4 * GROWTH**power for power in range(164)]
-"""Upper ends of the latency buckets, from 0.1 ms to nine minutes: a percentile is good to 5 %."""
+"""The upper ends of the latency buckets in seconds, from 0.1 ms to nine minutes."""
 
 
 class Endpoint(NamedTuple):
-    """The calls to one endpoint that are over. Times are in seconds, of whole calls with all their tries."""
+    """The finished calls to one endpoint. Times are in seconds, and include all tries of a call."""
 
     calls: int
     failed: int
-    """Ended with a status of 400 or more, or without an answer. For polls that includes "not yet" as 408."""
+    """Calls that ended with a status of 400 or more, or without an answer.
+
+    A poll whose result is not ready yet ends with 408, so it counts as failed.
+    """
     mean: float
     p50: float
     p90: float
@@ -57,22 +63,22 @@ class Endpoint(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """What has been counted since the process started, was forked, or since ``reset()``."""
+    """The counts since the process started or was forked, or since the last ``reset()``."""
 
     requests: int
-    """Calls begun, each counted once however often it was tried."""
+    """Calls that have begun. A call counts once, however often it is tried."""
     in_flight: int
-    """Calls begun and not over yet."""
+    """Calls that have begun and not ended."""
     retries: int
     failed: int
     bytes_out: int
-    """Of request bodies as sent, over all tries."""
+    """Bytes of request bodies, as sent, over all tries."""
     bytes_in: int
-    """Of answers' bodies, unpacked."""
+    """Bytes of the bodies of answers, after decompression."""
     heartbeats_ok: int
     heartbeats_failed: int
     endpoints: Mapping[str, Endpoint]
-    """By the first part of the path: ``asample``, ``retrieve_future``, …"""
+    """The finished calls by the first part of their path: ``asample``, ``retrieve_future``, …"""
 
 
 class _Calls:
@@ -86,7 +92,10 @@ class _Calls:
         self.buckets = [0] * (len(_BOUNDS) + 1)
 
     def percentile(self, share: float) -> float:
-        """The latency that ``share`` of the calls did not exceed: the geometric middle of its bucket."""
+        """Return the latency in seconds that ``share`` of the calls (0 to 1) did not exceed.
+
+        The value is the geometric mean of the bounds of its bucket.
+        """
         wanted, seen = share * self.calls, 0
         for bound, count in zip(_BOUNDS, self.buckets):
             seen += count
@@ -95,6 +104,7 @@ class _Calls:
         return self.longest
 
     def read(self) -> Endpoint:
+        """Return the statistics of these calls."""
         return Endpoint(
             self.calls,
             self.failed,
@@ -107,33 +117,36 @@ class _Calls:
 
 
 class Counters:
-    """All counts of the process, under one lock that is held for a few additions at a time.
+    """All counts of the process, guarded by one lock that is held only for a few additions at a time.
 
-    The lock is reentrant because a signal handler may make a call in the midst of another.
+    The lock is reentrant, because a signal handler may interrupt a thread that holds it and make a call.
     """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self.in_flight: set[object] = set()
-        """The calls that are not over. A set's ``add`` is atomic and costs an eighth of what the lock does."""
+        """The calls in flight. They are added without the lock: ``set.add`` is atomic, and far cheaper."""
         self.clear()
         renew_after_fork(self)
 
     def clear(self) -> None:
-        """Count from zero; calls in flight stay in flight."""
+        """Count from zero; calls in flight still count as in flight."""
         with self._lock:
             self._ended = self._retries = self._bytes_out = self._bytes_in = 0
             self._endpoints: dict[str, _Calls] = {}
 
     def retry(self) -> None:
-        """A call is tried again."""
+        """Count one more try of a call."""
         with self._lock:
             self._retries += 1
 
     def end(
         self, call: object, path: str, seconds: float, failed: bool | None, bytes_out: int, bytes_in: int
     ) -> None:
-        """``call`` is over; ``failed`` is None if it was given up here, which says nothing about the server."""
+        """Count the end of ``call``.
+
+        ``failed`` is None if the client gave the call up, which says nothing about the endpoint.
+        """
         bucket = bisect_left(_BOUNDS, seconds)
         with self._lock:
             self.in_flight.discard(call)
@@ -151,11 +164,11 @@ class Counters:
                 calls.longest = seconds
 
     def _endpoint(self, path: str) -> _Calls:
-        """The sums under the first part of ``path``, for what follows may be an id."""
+        """Return the sums under the first part of ``path``. The rest of a path may be an id."""
         return self._endpoints.setdefault("/" + path.split("/", 2)[1], _Calls())
 
     def read(self) -> Snapshot:
-        """The counts of one moment."""
+        """Return the present counts."""
         with self._lock:
             endpoints = {name[1:]: calls.read() for name, calls in self._endpoints.items()}
             beats = self._endpoints.get("/session_heartbeat") or _Calls()
@@ -181,10 +194,10 @@ counters = Counters()
 
 
 def snapshot() -> Snapshot:
-    """The counts of this moment."""
+    """Return the present counts."""
     return counters.read()
 
 
 def reset() -> None:
-    """Count from zero. Calls in flight stay in flight."""
+    """Count from zero; calls in flight still count as in flight."""
     counters.clear()

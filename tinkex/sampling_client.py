@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import base64
+import copy
 import json
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from tinkex import tokenizers
 from tinkex.api import sampling as api
 from tinkex.concurrency.futures import APIFuture, awaited
 from tinkex.concurrency.supervisor import Created
 from tinkex.config import Config
-from tinkex.errors import InputError, NotFoundError
+from tinkex.errors import APIResponseValidationError, InputError, NotFoundError
 from tinkex.polling.queue_state import QueueStateObserver
-from tinkex.sampling.in_flight import Flights
+from tinkex.sampling.in_flight import SamplesInFlight
 from tinkex.session.session import AttachedSession, Session
-from tinkex.types.checks import whole
 from tinkex.types.model_input import EncodedTextChunk, ModelInput
 from tinkex.types.retry import RetryConfig
-from tinkex.types.sampling import SampleResponse, SamplingParams
+from tinkex.types.sampling import SampleRequest, SampleResponse, SamplingParams
 from tinkex.types.tensor_data import TensorData
-from tinkex.wire import json_codec
 
 if TYPE_CHECKING:
     from tinkex.session.telemetry import Telemetry
     from tinkex.tokenizers import Tokenizer
-
-T = TypeVar("T")
-
-REQUEST_BYTES = 4096
-"""Of a sample request, as counted beside its prompt."""
 
 
 class SamplingClient(Created, QueueStateObserver):
@@ -58,7 +52,7 @@ class SamplingClient(Created, QueueStateObserver):
         self._base_model = base_model
         self._model_path = model_path
         self._record_stability_info = record_stability_info
-        self._flights = Flights(session, sampling_session_id, self._retry, 0 if is_maker else None)
+        self._in_flight = SamplesInFlight(session, sampling_session_id, self._retry, 0 if is_maker else None)
 
     def __repr__(self) -> str:
         return f"SamplingClient({self.sampling_session_id!r})"
@@ -106,29 +100,25 @@ class SamplingClient(Created, QueueStateObserver):
         Raises ``InputError`` before anything is sent; the future raises ``RequestFailedError``,
         ``APIStatusError`` or ``APIConnectionError``.
         """
-        for name, k in (
-            ("topk_prompt_logprobs", topk_prompt_logprobs),
-            ("topk_sample_logprobs", topk_sample_logprobs),
-            ("prompt_alt_tokens_k", prompt_alt_tokens_k),
-        ):
-            whole(name, k, at_least=0)
-        if prompt_logprobs_last_n is not None and not include_prompt_logprobs:
-            raise InputError("prompt_logprobs_last_n needs include_prompt_logprobs=True")
-        target = target_prompt_logprobs
-        if target is not None and (target.dtype != "int64" or len(target.shape) != 2):
-            raise InputError("target_prompt_logprobs must be an int64 tensor of shape [len(prompt) - 1, K]")
-        return self._start(
-            lambda response: response,
+        request = SampleRequest(
             prompt,
             num_samples,
-            sampling_params,
-            prompt_logprobs=include_prompt_logprobs,
-            topk_prompt_logprobs=topk_prompt_logprobs,
-            topk_sample_logprobs=topk_sample_logprobs,
-            target_prompt_logprobs=None if target is None else json_codec.encode_tensor(target),
-            prompt_alt_tokens_k=prompt_alt_tokens_k,
-            prompt_logprobs_last_n=prompt_logprobs_last_n,
+            copy.copy(sampling_params),  # which the caller may change before the request is sent
+            include_prompt_logprobs,
+            topk_prompt_logprobs,
+            topk_sample_logprobs,
+            target_prompt_logprobs,
+            prompt_alt_tokens_k,
+            prompt_logprobs_last_n,
+            self._record_stability_info,
         )
+
+        def complete(response: SampleResponse) -> SampleResponse:
+            if include_prompt_logprobs:
+                _prompt_logprobs(response, prompt, prompt_logprobs_last_n)
+            return response
+
+        return self._in_flight.start(request, complete, self.on_queue_state_change)
 
     sample_async = awaited(sample)
 
@@ -149,22 +139,21 @@ class SamplingClient(Created, QueueStateObserver):
         None where there is none: for the first token, and before the last ``prompt_logprobs_last_n``.
         """
 
-        def logprobs(response: SampleResponse) -> list[float | None]:
-            found = list(response.prompt_logprobs or [])
-            text_only = all(isinstance(chunk, EncodedTextChunk) for chunk in prompt.chunks)
-            length = prompt.length if text_only else 0
-            # Some servers leave the first token out instead of giving it none.
-            return [None] * (length - len(found)) + found
-
-        one_token = SamplingParams(max_tokens=1)
-        return self._start(
-            logprobs,
+        request = SampleRequest(
             prompt,
             1,
-            one_token,
+            SamplingParams(max_tokens=1),
             prompt_logprobs=True,
             prompt_logprobs_last_n=prompt_logprobs_last_n,
+            record_stability_info=self._record_stability_info,
         )
+
+        def logprobs(response: SampleResponse) -> list[float | None]:
+            found = _prompt_logprobs(response, prompt, prompt_logprobs_last_n)
+            # Some servers leave the first token out instead of giving it none.
+            return [None] * ((_length(prompt) or 0) - len(found)) + found
+
+        return self._in_flight.start(request, logprobs, self.on_queue_state_change)
 
     compute_logprobs_async = awaited(compute_logprobs)
 
@@ -242,39 +231,37 @@ class SamplingClient(Created, QueueStateObserver):
         return _unpickle, (self.get_sampler_handle(), self._retry)
 
     def close(self) -> None:
-        """Send nothing more; results still due raise ``ClientClosedError``, at the end of their present poll."""
-        self._flights.close()
+        """Send nothing more; results still due raise ``ClientClosedError``."""
+        self._in_flight.close()
 
-    def _start(
-        self,
-        finish: Callable[[SampleResponse], T],
-        prompt: ModelInput,
-        num_samples: int,
-        params: SamplingParams,
-        **options: Any,
-    ) -> APIFuture[T]:
-        if not isinstance(prompt, ModelInput):
-            raise InputError(f"prompt must be a ModelInput, not {type(prompt).__name__}")
-        if not prompt.chunks:
-            raise InputError("prompt is empty")
-        if not isinstance(params, SamplingParams):
-            raise InputError(f"sampling_params must be SamplingParams, not {type(params).__name__}")
-        params.check()
-        whole("num_samples", num_samples, at_least=1)
-        if options["prompt_logprobs_last_n"] is not None:
-            whole("prompt_logprobs_last_n", options["prompt_logprobs_last_n"], at_least=1)
-        body = {
-            "type": "sample",
-            "sampling_session_id": self.sampling_session_id,
-            "num_samples": num_samples,
-            "prompt": json_codec.encode_model_input(prompt),
-            "sampling_params": params.to_wire(),
-            # What is not asked for is not sent.
-            **{name: value for name, value in options.items() if value},
-        }
-        if self._record_stability_info:
-            body["record_stability_info"] = True
-        return self._flights.start(body, REQUEST_BYTES + prompt.nbytes, finish, self.on_queue_state_change)
+
+def _length(prompt: ModelInput) -> int | None:
+    """The number of tokens of a prompt; None for one with images or audio, whose tokens the server counts."""
+    text_only = all(isinstance(chunk, EncodedTextChunk) for chunk in prompt.chunks)
+    return prompt.length if text_only else None
+
+
+def _prompt_logprobs(response: SampleResponse, prompt: ModelInput, last_n: int | None) -> list[float | None]:
+    """The logprobs of the prompt in ``response``; raises ``APIResponseValidationError`` if there are too few.
+
+    Some servers leave the first token out, and some what comes before the last ``last_n`` tokens.
+    """
+    found = response.prompt_logprobs
+    if found is None:
+        raise APIResponseValidationError(
+            "the server gave no logprobs of the prompt although they were asked for; it may not offer them"
+        )
+    length = _length(prompt)
+    if length is not None:
+        least = length - 1 if last_n is None else min(last_n, length - 1)
+        if not least <= len(found) <= length:
+            raise APIResponseValidationError(
+                f"the server gave {len(found)} logprobs for a prompt of {length} tokens"
+            )
+        scored = found[-least:] if least else []
+        if None in scored:
+            raise APIResponseValidationError("the server left out logprobs of the prompt")
+    return found
 
 
 def _unpickle(handle: str, retry_config: RetryConfig) -> SamplingClient:

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import atexit
 import os
-import sys
-import time
 import warnings
-import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from tinkex.concurrency.executor import DaemonExecutor
+from tinkex.api.models import State
 from tinkex.concurrency.futures import APIFuture, finished
 from tinkex.concurrency.supervisor import ClientSupervisor
 from tinkex.config import Config
 from tinkex.errors import InputError
 from tinkex.sampling_client import SamplingClient
+from tinkex.session import process_end
+from tinkex.session.process_end import Status
 from tinkex.session.session import Session
 from tinkex.session.telemetry import Telemetry
 from tinkex.session_manager import SessionManager
-from tinkex.training import create_model as creation
-from tinkex.training.create_model import State
 from tinkex.training_client import TrainingClient
 from tinkex.types import console
 from tinkex.types.checks import tinker_path
@@ -37,11 +33,7 @@ if TYPE_CHECKING:
     from tinkex.types.custom_loss import CustomLossInputRank
     from tinkex.types.server import GetServerCapabilitiesResponse
 
-Status = Literal["success", "errored", "interrupted"]
-
 CLOSE_SECONDS = 4.0
-EXIT_SECONDS = 1.5
-"""How long the exit of the interpreter may wait for sessions that nobody closed."""
 
 
 class ServiceClient:
@@ -50,7 +42,8 @@ class ServiceClient:
     Making one blocks until the session has started, and raises ``ConfigError`` or ``APIError``, leaving
     nothing behind. ``create_...`` methods block until the client they make is ready; their ``_async`` twins
     return an ``APIFuture`` of it at once, which is how to overlap several. Use it in a ``with`` block, or
-    ``close()`` it; one that is forgotten ends its session at interpreter exit.
+    ``close()`` it; one that is forgotten ends its session at interpreter exit, and when SIGTERM ends a process
+    that has no handler of its own for it (``Config.end_session_on_sigterm``).
 
     ``base_url`` and ``api_key`` default to ``TINKER_BASE_URL`` and ``TINKER_API_KEY``;
     ``base_url="local://"`` is the embedded server, which needs neither key nor network.
@@ -97,7 +90,7 @@ class ServiceClient:
         self._own_manager = SessionManager(heartbeat_interval) if heartbeat_interval is not None else None
         self._session = Session(self.config, self._own_manager or session_manager or SessionManager.default())
         self._supervisor = ClientSupervisor(self._session.executor)
-        _unclosed[id(self)] = self
+        process_end.end_with_process(self, on_sigterm=self.config.end_session_on_sigterm)
 
     def __repr__(self) -> str:
         return f"ServiceClient(session_id={self._session.id!r}, base_url={self.config.base_url!r})"
@@ -280,10 +273,11 @@ class ServiceClient:
         future raises ``APIStatusError`` or ``RequestFailedError`` if the server refuses the loss.
         """
         from tinkex.losses import traced as loss_graph  # here, for few scripts need it
+        from tinkex.training.create_loss import create_custom_loss
 
         self._session.check()
         loss = loss_graph.trace(fn, input_ranks, self._session.id)
-        return self._session.start(partial(creation.create_custom_loss, self._session, loss))
+        return self._session.start(partial(create_custom_loss, self._session, loss))
 
     def create_rest_client(self) -> RestClient:
         """A client of runs, checkpoints and sessions that shares this one's connections and threads."""
@@ -317,8 +311,13 @@ class ServiceClient:
         self._close(status, detail, CLOSE_SECONDS)
         return finished(None)
 
-    def _close(self, status: str, detail: str | None, seconds: float, tries: int = 2) -> None:
-        _unclosed.pop(id(self), None)
+    def end_session(self, status: Status, seconds: float) -> None:
+        """``close``, if this process made the client; for the end of the process, within ``seconds``."""
+        if self._session.made_by(os.getpid()):
+            self._close(status, None, seconds, tries=1)
+
+    def _close(self, status: Status, detail: str | None, seconds: float, *, tries: int = 2) -> None:
+        process_end.forget(self)
         self._supervisor.shutdown()
         self._session.finish(status, detail, seconds, tries)
         if self._own_manager is not None:
@@ -340,27 +339,3 @@ class ServiceClient:
         tinker_path("path", path)
         state = State(path, with_optimizer, base_model, user_metadata, weights_access_token, optimizer)
         return self._start(partial(TrainingClient._create_from_state, self._session, state))
-
-
-_unclosed: weakref.WeakValueDictionary[int, ServiceClient] = weakref.WeakValueDictionary()
-
-
-@atexit.register
-def _close_forgotten() -> None:
-    """End, at interpreter exit, the sessions that nobody closed; all at once, and within a bound."""
-    living = [reference() for reference in _unclosed.valuerefs()]
-    forgotten = [client for client in living if client and client._session.made_by(os.getpid())]
-    if not forgotten:
-        return
-    # An exception that ends a script leaves its type here.
-    last: Any = getattr(sys, "last_type", None)
-    status = "success" if last is None else "errored" if issubclass(last, Exception) else "interrupted"
-    executor = DaemonExecutor(16, "exit")
-    end = time.monotonic() + EXIT_SECONDS
-    for client in forgotten:
-        close = partial(client._close, status, None, EXIT_SECONDS, 1)
-        try:
-            executor.run(close)
-        except RuntimeError:  # some interpreters start no threads any more once they exit
-            close()
-    executor.shutdown(timeout=max(0.0, end - time.monotonic()))

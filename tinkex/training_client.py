@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from tinkex import tokenizers
 from tinkex.api import models as models_api
 from tinkex.api import training as api
-from tinkex.api.call import read
 from tinkex.api.futures import Promise
+from tinkex.api.models import State
 from tinkex.concurrency.futures import APIFuture, at_once
 from tinkex.concurrency.supervisor import Created
-from tinkex.errors import (
-    APIResponseValidationError,
-    ClientClosedError,
-    InputError,
-)
-from tinkex.http.transport import Response
-from tinkex.losses import custom as custom_loss
+from tinkex.errors import ClientClosedError, InputError
+from tinkex.http.transport import Transport
+from tinkex.losses.custom import CustomLossFn
 from tinkex.polling.queue_state import QueueStateObserver
-from tinkex.polling.result import wait_or_resubmit
 from tinkex.sampling_client import SamplingClient
 from tinkex.session.session import Session
-from tinkex.training import create_model as creation
-from tinkex.training.forward_backward import Passes
-from tinkex.training.request_queue import Lane
+from tinkex.training import create_model, forward_backward
+from tinkex.training.request_queue import Call, Request, RequestQueue, single
 from tinkex.types import console
 from tinkex.types.checks import tinker_path, whole
 from tinkex.types.datum import Datum
-from tinkex.types.message import Message
 from tinkex.types.retry import RetryConfig
 from tinkex.types.training import (
     AdamParams,
@@ -54,7 +48,6 @@ if TYPE_CHECKING:
     from tinkex.types.server import GetInfoResponse
 
 T = TypeVar("T")
-M = TypeVar("M", bound=Message)
 
 
 class TrainingClient(Created, QueueStateObserver):
@@ -70,12 +63,11 @@ class TrainingClient(Created, QueueStateObserver):
     same numbers to different requests.
     """
 
-    def __init__(self, session: Session, model_id: str, base_model: str | None = None) -> None:
+    def __init__(self, session: Session, queue: RequestQueue, base_model: str | None = None) -> None:
         self._session = session
-        self.model_id = model_id
+        self.model_id = queue.model_id
         self._base_model = base_model
-        self._lane = Lane(session, model_id)
-        self._passes = Passes(self._lane)
+        self._queue = queue
 
     def __repr__(self) -> str:
         return f"TrainingClient({self.model_id!r})"
@@ -90,17 +82,14 @@ class TrainingClient(Created, QueueStateObserver):
         optimizer: OptimizerConfig | None,
     ) -> TrainingClient:
         session.check()
-        model_id = creation.create(session, base_model, lora_config, user_metadata, optimizer)
-        return cls(session, model_id, base_model)
+        model = create_model.create(session, base_model, lora_config, user_metadata, optimizer)
+        return cls(session, model.queue, model.base_model)
 
     @classmethod
-    def _create_from_state(cls, session: Session, state: creation.State) -> TrainingClient:
+    def _create_from_state(cls, session: Session, state: State) -> TrainingClient:
         session.check()
-        made = creation.create_from_state(session, state)
-        client = cls(session, made.model_id, made.base_model)
-        if not made.loaded:
-            client._load(state.path, state.with_optimizer, state.weights_access_token).result()
-        return client
+        model = create_model.create_from_state(session, state)
+        return cls(session, model.queue, model.base_model)
 
     def forward(
         self,
@@ -109,7 +98,7 @@ class TrainingClient(Created, QueueStateObserver):
         loss_fn_config: Mapping[str, float | str] | None = None,
     ) -> APIFuture[ForwardBackwardOutput]:
         """The loss and logprobs of ``data``, without gradients. Arguments as ``forward_backward``."""
-        return self._pass(data, loss_fn, loss_fn_config, True)
+        return self._pass(data, loss_fn, loss_fn_config, forward_only=True)
 
     forward_async = at_once(forward)
 
@@ -126,14 +115,14 @@ class TrainingClient(Created, QueueStateObserver):
         order, whose ``logprobs`` have the shape of the datum's ``target_tokens``. A large batch travels as
         several requests; the output is of the whole.
         """
-        return self._pass(data, loss_fn, loss_fn_config, False)
+        return self._pass(data, loss_fn, loss_fn_config, forward_only=False)
 
     forward_backward_async = at_once(forward_backward)
 
     def forward_backward_custom(
         self,
         data: Sequence[Datum],
-        loss_fn: custom_loss.CustomLossFn,
+        loss_fn: CustomLossFn,
         *,
         loss_type_input: Literal["logprobs"] | None = None,
     ) -> APIFuture[ForwardBackwardOutput]:
@@ -156,11 +145,8 @@ class TrainingClient(Created, QueueStateObserver):
             loss_fn.check(data, self._session.id)
             if loss_fn.loss_id is not None:
                 return self.forward_backward(data, "custom", {"loss_id": loss_fn.loss_id})
-        forward = custom_loss.forward_data(data)
-        return self._lane.submit(
-            lambda: self._passes.run_custom(data, forward, loss_fn, self.on_queue_state_change),
-            lambda output: output,
-        )
+        work = forward_backward.with_custom_loss(data, loss_fn, self._session.flags)
+        return self._queue.in_turn("forward_backward_custom", work, self.on_queue_state_change)
 
     forward_backward_custom_async = at_once(forward_backward_custom)
 
@@ -180,8 +166,7 @@ class TrainingClient(Created, QueueStateObserver):
         if not isinstance(params, (AdamParams, OptimParams)):
             raise InputError(f"optim_step takes AdamParams or OptimParams, not {type(params).__name__}")
         params.check()
-        name = "adam_params" if isinstance(params, AdamParams) else "optimizer_params"
-        return self._submit_raw("/optim_step", {name: params.to_wire()}, "OptimStep", _read_optim_step)
+        return self._submit("optim_step", partial(api.optim_step, params=copy.copy(params)))
 
     optim_step_async = at_once(optim_step)
 
@@ -197,12 +182,21 @@ class TrainingClient(Created, QueueStateObserver):
         ``ttl_seconds`` (3600 to ten years) is how long they are kept, None for ever; ``overwrite`` replaces a
         state of this name.
         """
-        fields = _save_fields(name, ttl_seconds)
-        if overwrite:
-            fields["overwrite"] = True
-        if user_metadata is not None:
-            fields["user_metadata"] = dict(user_metadata)
-        return self._submit_raw("/save_weights", fields, "SaveWeights", self._read_checkpoint)
+        _check_checkpoint(name, ttl_seconds)
+        save = partial(
+            api.save_weights,
+            name=name,
+            ttl_seconds=ttl_seconds,
+            overwrite=overwrite,
+            user_metadata=_copied(user_metadata),
+        )
+        queue = self._queue
+
+        def remember(results: Sequence[SaveWeightsResponse]) -> SaveWeightsResponse:
+            queue.checkpoint = results[0].path
+            return results[0]
+
+        return queue.submit(Call("save_state", [save], remember), self.on_queue_state_change)
 
     save_state_async = at_once(save_state)
 
@@ -213,7 +207,7 @@ class TrainingClient(Created, QueueStateObserver):
 
         ``weights_access_token`` opens a checkpoint of another account.
         """
-        return self._load(path, False, weights_access_token)
+        return self._load(path, weights_access_token, optimizer=False)
 
     load_state_async = at_once(load_state)
 
@@ -221,7 +215,7 @@ class TrainingClient(Created, QueueStateObserver):
         self, path: str, weights_access_token: str | None = None
     ) -> APIFuture[LoadWeightsResponse]:
         """As ``load_state``, with the optimizer state."""
-        return self._load(path, True, weights_access_token)
+        return self._load(path, weights_access_token, optimizer=True)
 
     load_state_with_optimizer_async = at_once(load_state_with_optimizer)
 
@@ -229,12 +223,14 @@ class TrainingClient(Created, QueueStateObserver):
         self, name: str, ttl_seconds: int | None = None, user_metadata: Mapping[str, str] | None = None
     ) -> APIFuture[SaveWeightsForSamplerResponse]:
         """Save the weights for ``create_sampling_client(path)``."""
-        fields = _save_fields(name, ttl_seconds)
-        if user_metadata is not None:
-            fields["user_metadata"] = dict(user_metadata)
-        return self._submit(
-            "/save_weights_for_sampler", fields, "SaveWeightsForSampler", SaveWeightsForSamplerResponse
+        _check_checkpoint(name, ttl_seconds)
+        save = partial(
+            api.save_weights_for_sampler,
+            name=name,
+            ttl_seconds=ttl_seconds,
+            user_metadata=_copied(user_metadata),
         )
+        return self._submit("save_weights_for_sampler", save)
 
     save_weights_for_sampler_async = at_once(save_weights_for_sampler)
 
@@ -242,12 +238,15 @@ class TrainingClient(Created, QueueStateObserver):
         self, name: str, ttl_seconds: int | None = None, age_encryption_recipients: list[str] | None = None
     ) -> APIFuture[SaveWeightsExternalResponse]:
         """Save the weights in a format for other programs, encrypted for the ``age`` recipients if given."""
-        fields = _save_fields(name, ttl_seconds)
-        if age_encryption_recipients is not None:
-            fields["age_encryption_recipients"] = list(age_encryption_recipients)
-        return self._submit(
-            "/save_weights_external", fields, "SaveWeightsExternal", SaveWeightsExternalResponse
+        _check_checkpoint(name, ttl_seconds)
+        recipients = None if age_encryption_recipients is None else list(age_encryption_recipients)
+        save = partial(
+            api.save_weights_external,
+            name=name,
+            ttl_seconds=ttl_seconds,
+            age_encryption_recipients=recipients,
         )
+        return self._submit("save_weights_external", save)
 
     save_weights_external_async = at_once(save_weights_external)
 
@@ -280,30 +279,24 @@ class TrainingClient(Created, QueueStateObserver):
             raise InputError(f"kind must be 'snapshot' or 'inflight', not {kind!r}")
         if name is not None:
             warnings.warn("name has no effect: these weights have no path", DeprecationWarning, stacklevel=2)
-        fields: dict[str, Any] = {"sampling_session_seq_id": self._session.next_sampler_number()}
-        if kind != "snapshot":
-            fields["kind"] = kind
+        session, base_model = self._session, self._base_model
+        number = session.next_sampler_number()
+        open_sampler = partial(api.open_sampler, sampling_session_seq_id=number, kind=kind)
 
-        def open_sampler(response: Response) -> SamplingClient:
-            answer = response.json()
-            if not isinstance(answer, dict):
-                raise APIResponseValidationError("the server's sampler is no JSON object", body=answer)
-            if answer.get("sampling_session_id"):
-                sampler = answer["sampling_session_id"]
-                return SamplingClient(
-                    self._session,
-                    sampler,
-                    retry_config,
-                    base_model=self._base_model,
-                    record_stability_info=record_stability_info,
-                )
-            if answer.get("path"):  # the server has no ephemeral samplers
-                return SamplingClient._create(
-                    self._session, answer["path"], None, retry_config, record_stability_info
-                )
-            raise APIResponseValidationError("the server named neither a sampler nor a path", body=answer)
+        def make(results: Sequence[api.OpenedSampler]) -> SamplingClient:
+            [opened] = results
+            if opened.sampling_session_id is None:  # the server has no samplers without saved weights
+                return SamplingClient._create(session, opened.path, None, retry_config, record_stability_info)
+            return SamplingClient(
+                session,
+                opened.sampling_session_id,
+                retry_config,
+                base_model=base_model,
+                record_stability_info=record_stability_info,
+            )
 
-        return self._submit_raw("/save_weights_for_sampler", fields, "SaveWeightsForSampler", open_sampler)
+        call = Call("save_weights_and_get_sampling_client", [open_sampler], make)
+        return self._queue.submit(call, self.on_queue_state_change)
 
     def create_sampling_client(
         self, model_path: str, retry_config: RetryConfig | None = None, record_stability_info: bool = False
@@ -348,75 +341,40 @@ class TrainingClient(Created, QueueStateObserver):
 
     def unload(self) -> APIFuture[UnloadModelResponse]:
         """Free the model on the server after the calls made so far; this client can do nothing more."""
-        session = self._session
-        unload = partial(models_api.unload_model, session.transport, self.model_id)
+        unloaded = ClientClosedError(f"model {self.model_id} was unloaded")
 
-        def send() -> Promise:
-            promise = unload()
-            self._lane.close(ClientClosedError(f"model {self.model_id} was unloaded"))
-            return promise
+        def unload(transport: Transport, model_id: str, _: int) -> Promise[UnloadModelResponse]:
+            return models_api.unload_model(transport, model_id)  # which has no number
 
-        def wait(promise: Promise) -> UnloadModelResponse:
-            decode = partial(_read, UnloadModelResponse)
-            return wait_or_resubmit(session.transport, session.flags, promise, unload, "UnloadModel", decode)
-
-        return self._lane.submit(send, wait)
+        return self._queue.submit(single("unload", unload, closing=unloaded), self.on_queue_state_change)
 
     def close(self) -> None:
         """Send nothing more. The model stays on the server until its session ends; ``unload`` frees it."""
-        self._lane.close(ClientClosedError(f"the training client of model {self.model_id} was closed"))
+        self._queue.close(ClientClosedError(f"the training client of model {self.model_id} was closed"))
 
     def _pass(
         self,
         data: Sequence[Datum],
         loss_fn: str,
         loss_fn_config: Mapping[str, float | str] | None,
+        *,
         forward_only: bool,
     ) -> APIFuture[ForwardBackwardOutput]:
         batch = api.Batch(_checked(data), loss_fn, _checked_loss(loss_fn, loss_fn_config), forward_only)
-        return self._lane.submit(
-            partial(self._passes.send, batch),
-            lambda sent: self._passes.collect(sent, self.on_queue_state_change),
-        )
+        call = forward_backward.call(batch, self._session.flags)
+        return self._queue.submit(call, self.on_queue_state_change)
 
-    def _submit(self, path: str, fields: Mapping[str, Any], kind: str, result: type[M]) -> APIFuture[M]:
-        return self._submit_raw(path, fields, kind, partial(_read, result))
-
-    def _submit_raw(
-        self, path: str, fields: Mapping[str, Any], kind: str, decode: Callable[[Response], T]
-    ) -> APIFuture[T]:
-        def request(seq_id: int) -> Promise:
-            return api.submit(self._session.transport, path, self.model_id, seq_id, fields)
-
-        return self._lane.submit(
-            lambda: self._lane.send([request])[0],
-            lambda sent: self._lane.wait(sent, kind, decode, self.on_queue_state_change),
-        )
+    def _submit(self, name: str, request: Request[T]) -> APIFuture[T]:
+        return self._queue.submit(single(name, request), self.on_queue_state_change)
 
     def _load(
-        self, path: str, with_optimizer: bool, weights_access_token: str | None
+        self, path: str, weights_access_token: str | None, *, optimizer: bool
     ) -> APIFuture[LoadWeightsResponse]:
         tinker_path("path", path)
-        fields: dict[str, Any] = {"path": path, "optimizer": with_optimizer}
-        if weights_access_token is not None:
-            fields["weights_access_token"] = weights_access_token
-        return self._submit("/load_weights", fields, "LoadWeights", LoadWeightsResponse)
-
-    def _read_checkpoint(self, response: Response) -> SaveWeightsResponse:
-        saved = _read(SaveWeightsResponse, response)
-        self._lane.checkpoint = saved.path
-        return saved
-
-
-def _read_optim_step(response: Response) -> OptimStepResponse:
-    # By hand, for this is a hot path and dataclasses-json takes its time.
-    answer = response.json()
-    metrics = answer.get("metrics") if isinstance(answer, dict) else None
-    return OptimStepResponse(metrics if isinstance(metrics, dict) else None)
-
-
-def _read(kind: type[M], response: Response) -> M:
-    return read(kind, response.json())
+        load = partial(
+            api.load_weights, path=path, optimizer=optimizer, weights_access_token=weights_access_token
+        )
+        return self._submit("load_state", load)
 
 
 def _checked(data: Sequence[Datum]) -> list[Datum]:
@@ -442,11 +400,12 @@ def _checked_loss(loss_fn: str, config: Mapping[str, float | str] | None) -> Map
     return dict(config) if config else None
 
 
-def _save_fields(name: str, ttl_seconds: int | None) -> dict[str, Any]:
+def _check_checkpoint(name: str, ttl_seconds: int | None) -> None:
     if not isinstance(name, str) or not name or "/" in name or name in (".", ".."):
         raise InputError(f"a checkpoint's name must be text without '/', not {name!r}")
-    fields: dict[str, Any] = {"path": name}
     if ttl_seconds is not None:
         whole("ttl_seconds", ttl_seconds, at_least=3600)
-        fields["ttl_seconds"] = ttl_seconds
-    return fields
+
+
+def _copied(user_metadata: Mapping[str, str] | None) -> dict[str, str] | None:
+    return None if user_metadata is None else dict(user_metadata)

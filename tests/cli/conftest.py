@@ -2,44 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import programs
 import pytest
-
-import tinkex
-
-RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
+from programs import Command
 
 
 @pytest.fixture
-def run_python(tmp_path: Path) -> RunPython:
+def run_python(tmp_path: Path) -> Command:
     """``run_python(*arguments, **environment)`` runs the interpreter on the very ``tinkex`` under test."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("TINKER_")}
-    clean |= {"PYTHONPATH": str(Path(tinkex.__file__).parents[1]), "PYTHONIOENCODING": "utf-8"}
-
-    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, *arguments],
-            env={**clean, **environment},
-            cwd=tmp_path,
-            capture_output=True,
-            encoding="utf-8",
-            timeout=100,
-            check=False,
-        )
-
-    return run
+    return partial(programs.run_python, cwd=tmp_path)
 
 
 @pytest.fixture
-def tinkex_command(run_python: RunPython) -> RunPython:
+def tinkex_command(run_python: Command) -> Command:
     """``tinkex_command(*arguments, **environment)`` runs the command line."""
-
-    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return run_python("-m", "tinkex.cli", *arguments, **environment)
-
-    return run
+    return partial(run_python, "-m", "tinkex.cli")

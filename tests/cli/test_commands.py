@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import signal
-import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
+from programs import Command, start_python
 from servers import Reply, ScriptedServer
 
 import tinkex
@@ -25,7 +24,6 @@ from tinkex.local import LocalServer
 from .commands import KEY, Tinkex, tinkex_here
 
 __all__ = ["tinkex_here"]
-Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @dataclass(frozen=True)
@@ -357,24 +355,8 @@ def test_help_loads_no_more_than_it_needs(run_python: Command) -> None:
 
 
 def test_serve(tinkex_here: Tinkex, tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(Path(tinkex.__file__).parents[1])}
-    command = [
-        sys.executable,
-        "-m",
-        "tinkex.cli",
-        "serve",
-        "--port",
-        "0",
-        "--directory",
-        str(tmp_path / "kept"),
-    ]
-    serving = subprocess.Popen(
-        [*command, "--api-key", KEY, "--format", "json"],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    where = ("--port", "0", "--directory", str(tmp_path / "kept"))
+    serving = start_python("-m", "tinkex.cli", "serve", *where, "--api-key", KEY, "--format", "json")
     try:
         assert serving.stdout is not None
         printed = "".join(iter(serving.stdout.readline, "}\n")) + "}"
@@ -390,15 +372,7 @@ def test_serve(tinkex_here: Tinkex, tmp_path: Path) -> None:
 
 
 def test_a_reader_that_has_seen_enough(held: Held, tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(Path(tinkex.__file__).parents[1])}
-    writing = subprocess.Popen(
-        [sys.executable, "-m", "tinkex.cli", "checkpoint", "list"],
-        env=environment,
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    writing = start_python("-m", "tinkex.cli", "checkpoint", "list", cwd=tmp_path)
     assert writing.stdout is not None
     assert writing.stderr is not None
     writing.stdout.close()

@@ -118,8 +118,11 @@ def _verify_saved(cell: Cell) -> None:
 
 
 def _refused(cell: Cell) -> bool:
-    """Whether the call said for sure that nothing was done."""
-    return isinstance(cell.error, tinkex.APIStatusError) and not cell.error.sent and not cell.refused_by_lie
+    """Whether the call said for sure that nothing was done; an answer to a poll does not say that."""
+    error = cell.error
+    if not isinstance(error, tinkex.APIStatusError) or "retrieve_future" in error.url:
+        return False
+    return not error.sent and not cell.refused_by_lie
 
 
 # ---- making models and samplers ----

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote, urljoin
 
 from tinkex.api.call import post, read, send
-from tinkex.errors import APIResponseValidationError, InputError, RequestFailedError
+from tinkex.errors import APIResponseValidationError, InputError, NotFoundError, RequestFailedError
 from tinkex.http.transport import Response, Transport
 from tinkex.types.rest import (
     CheckpointsListResponse,
@@ -44,8 +44,12 @@ def list_user_checkpoints(transport: Transport, limit: int, offset: int) -> Chec
 
 
 def delete_checkpoint(transport: Transport, run: str, checkpoint_id: str) -> None:
-    """Delete a checkpoint for good."""
-    send(transport, "DELETE", checkpoint(run, checkpoint_id))
+    """Delete a checkpoint for good. A repetition that finds it no more has deleted it before."""
+    try:
+        send(transport, "DELETE", checkpoint(run, checkpoint_id))
+    except NotFoundError as error:
+        if not error.repeated:
+            raise
 
 
 def set_published(transport: Transport, run: str, checkpoint_id: str, published: bool) -> None:
@@ -67,9 +71,9 @@ def external_weights_urls(transport: Transport, run: str, checkpoint_id: str) ->
 def archive_url(transport: Transport, run: str, checkpoint_id: str) -> str:
     """The signed URL of a checkpoint as one archive; raises ``InternalServerError`` 503 while it is made."""
     path = checkpoint(run, checkpoint_id) + "/archive"
-    answer = transport.request("GET", path, final=(503,))
+    answer = transport.request("GET", path, final=(503,), expected=_REDIRECTS)
     location = answer.headers.get("Location")
-    if not location or answer.status not in (301, 302, 303, 307, 308):
+    if not location or answer.status not in _REDIRECTS:
         raise APIResponseValidationError(
             f"the server answered {answer.status} instead of a redirect to the archive",
             method="GET",
@@ -143,6 +147,9 @@ def checkpoint(run: str, checkpoint_id: str) -> str:
     """The path of a checkpoint, whose id is ``kind/name`` (some servers: ``name``)."""
     parts = str(checkpoint_id).split("/")
     return f"/training_runs/{segment(run)}/checkpoints/" + "/".join(segment(part) for part in parts)
+
+
+_REDIRECTS = (301, 302, 303, 307, 308)
 
 
 def _get(transport: Transport, path: str, **query: object) -> Any:

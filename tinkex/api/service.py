@@ -6,10 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from tinkex.api.call import post, read, send
-from tinkex.api.futures import Promise, read_promise
+from tinkex.api.call import post, read
+from tinkex.api.futures import Promise, Result, json_result, submit
 from tinkex.config import Config
-from tinkex.errors import APIResponseValidationError, NotFoundError
+from tinkex.errors import (
+    APIResponseValidationError,
+    APIStatusError,
+    NotFoundError,
+    SessionEndedError,
+    describe_body,
+)
 from tinkex.http.transport import Transport
 from tinkex.types.flags import (
     CreateSessionResponse,
@@ -58,9 +64,27 @@ def create_session(transport: Transport, config: Config) -> CreateSessionRespons
 
 
 def heartbeat(transport: Transport, session_id: str, timeout: float) -> None:
-    """Tell the server that the session is in use. One try of ``timeout`` seconds."""
+    """Tell the server that the session is in use. One try of ``timeout`` seconds.
+
+    Raises ``SessionEndedError`` for an answer which says that the session is over.
+    """
     payload = {"type": "session_heartbeat", "session_id": session_id}
-    post(transport, "/session_heartbeat", payload, timeout=timeout, tries=1)
+    try:
+        post(transport, "/session_heartbeat", payload, timeout=timeout, tries=1)
+    except APIStatusError as error:
+        status = error.status_code
+        refused_by_the_server = status < 500 and isinstance(error.body, dict)
+        if status in _SESSION_OVER or (refused_by_the_server and status not in _SESSION_UNTOUCHED):
+            raise SessionEndedError(
+                f"session {session_id} has ended: {status} {describe_body(error.body)}", session_id, status
+            ) from error
+        raise
+
+
+_SESSION_OVER = frozenset({401, 403, 404, 410})
+"""Statuses of a heartbeat that mean, whoever answers so, that the session is of no use any more."""
+_SESSION_UNTOUCHED = frozenset({402, 408, 409, 429})
+"""Refusals of a heartbeat that say nothing about the session."""
 
 
 def finish_session(
@@ -84,8 +108,8 @@ def create_custom_loss(
     name: str,
     inputs: Sequence[CustomLossInput],
     graph: CustomLossGraph,
-) -> Promise:
-    """Store a traced loss in the session; the result names its ``loss_id``."""
+) -> Promise[str]:
+    """Store a traced loss in the session; the result is its ``loss_id``."""
     payload: dict[str, Any] = {
         "type": "create_custom_loss",
         "session_id": session_id,
@@ -94,7 +118,13 @@ def create_custom_loss(
         "inputs": [asdict(given) for given in inputs],
         "graph": asdict(graph),
     }
-    return read_promise(send(transport, "POST", "/create_custom_loss", payload))
+    return submit(transport, "/create_custom_loss", payload, "CreateCustomLoss", _read_loss_id)
+
+
+def _read_loss_id(result: Result) -> str:
+    from tinkex.types.custom_loss import CreateCustomLossResponse
+
+    return read(CreateCustomLossResponse, json_result(result, "create_custom_loss")).loss_id
 
 
 def _without_nulls(answer: Any) -> Mapping[str, Any]:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import functools
 import threading
+import time
+import traceback
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Future, InvalidStateError
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+
+
+class HasCause(Protocol):
+    """Knows what goes wrong at present, None if nothing does."""
+
+    cause: str | None
 
 
 class APIFuture(Future[T]):
@@ -21,10 +30,38 @@ class APIFuture(Future[T]):
     ``cancel()`` succeeds until the result is there; the server is told where it can be.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, what: str = "", trouble: HasCause | None = None) -> None:
+        """``what`` is waited for; ``trouble`` knows why it takes its time. Both are for error messages."""
         super().__init__()
+        self._what = what or "the result"
+        self._trouble = trouble
+        self._began = time.monotonic()
         self.on_cancel: Callable[[], None] | None = None
         self._first_cancel = threading.Lock()
+
+    def result(self, timeout: float | None = None) -> T:
+        """The result, waited for at most ``timeout`` seconds; raises ``TimeoutError`` then, saying for what."""
+        try:
+            return super().result(timeout)
+        except concurrent.futures.TimeoutError:
+            if self.done():  # it is the error of the work itself
+                raise
+            raise concurrent.futures.TimeoutError(self._not_yet(timeout)) from None
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """The error of the work, None if it succeeded; waits as ``result`` does."""
+        try:
+            return super().exception(timeout)
+        except concurrent.futures.TimeoutError:
+            raise concurrent.futures.TimeoutError(self._not_yet(timeout)) from None
+
+    def _not_yet(self, timeout: float | None) -> str:
+        cause = None if self._trouble is None else self._trouble.cause
+        return (
+            f"{self._what} was not there within {timeout:g} s; it was asked for "
+            f"{time.monotonic() - self._began:.1f} s ago"
+            + (f", and the last try failed: {cause}" if cause else "")
+        )
 
     def __await__(self) -> Generator[Any, None, T]:
         import asyncio  # costs as much to import as half the package
@@ -57,8 +94,7 @@ class APIFuture(Future[T]):
         except BaseException as error:
             self.on_cancel = None
             self.fail(error)
-            # The error's traceback holds this frame, which would hold what the work held.
-            del self, work
+            del self, work  # which the error's traceback would keep
             return
         self.on_cancel = None
         try:
@@ -68,10 +104,20 @@ class APIFuture(Future[T]):
 
     def fail(self, error: BaseException) -> None:
         """Set an error, unless there is an outcome already."""
+        _forget_variables(error)
         try:
             self.set_exception(error)
         except InvalidStateError:
             pass
+
+
+def _forget_variables(error: BaseException | None) -> None:
+    """Keep the tracebacks of ``error`` and its causes without the variables, which would keep clients alive."""
+    for _ in range(10):
+        if error is None:
+            return
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def finished(value: T) -> APIFuture[T]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import weakref
 from collections.abc import Callable, Generator
 from concurrent.futures import Executor
 from typing import Any, Protocol, TypeVar
@@ -11,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 from tinkex.concurrency.at_fork import renew_after_fork
 from tinkex.concurrency.executor import DaemonExecutor
 from tinkex.concurrency.futures import APIFuture
+from tinkex.concurrency.living import Living
 
 Self = TypeVar("Self", bound="Created")
 
@@ -58,7 +58,7 @@ class ClientSupervisor:
     def __init__(self, executor: DaemonExecutor) -> None:
         self.executor: Executor = executor
         self._run = executor.run_or_do
-        self._children: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        self._children: Living[Any] = Living()
         self._lock = threading.Lock()
         self._shut_down = False
         renew_after_fork(self)
@@ -78,7 +78,7 @@ class ClientSupervisor:
             with self._lock:
                 late = self._shut_down
                 if not late:
-                    self._children[id(child)] = child
+                    self._children.add(child)
             future.fulfil(lambda: child)
             if late or future.cancelled():
                 child.close()
@@ -88,21 +88,15 @@ class ClientSupervisor:
 
     def children(self) -> list[Any]:
         """The living clients."""
-        with self._lock:
-            return self._living()
+        return self._children.all()
 
     def shutdown(self) -> None:
         """Close all children; those still being made are closed as soon as they are."""
         with self._lock:
             self._shut_down = True
-            children = self._living()
+            children = self._children.all()
         for child in children:
             child.close()
-
-    def _living(self) -> list[Any]:
-        # The references are taken in one step, since children may go in other threads meanwhile.
-        found = [reference() for reference in self._children.valuerefs()]
-        return [child for child in found if child is not None]
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()

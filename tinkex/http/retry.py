@@ -21,8 +21,12 @@ def is_retryable(status: int, headers: Mapping[str, str]) -> bool:
 
 def backoff(attempt: int, first: float, longest: float) -> float:
     """Seconds to wait after try number ``attempt`` (from 1): doubling from ``first`` to ``longest``, with jitter."""
-    delay = min(first * 2.0 ** min(attempt - 1, 30), longest)
-    return delay * random.uniform(1 - JITTER, 1 + JITTER)
+    return min(first * 2.0 ** min(attempt - 1, 30), longest) * random.uniform(1 - JITTER, 1 + JITTER)
+
+
+def longest_backoff(attempt: int, first: float, longest: float) -> float:
+    """The most seconds that ``backoff`` gives for the same arguments."""
+    return min(first * 2.0 ** min(attempt - 1, 30), longest) * (1 + JITTER)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 import sys
 import threading
+import time
 import uuid
-from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlencode
 
 import requests
@@ -21,20 +23,25 @@ from tinkex.concurrency.at_fork import renew_after_fork
 from tinkex.config import Config
 from tinkex.errors import (
     APIConnectionError,
+    APIError,
     APIResponseValidationError,
+    APIStatusError,
     APITimeoutError,
     ClientClosedError,
-    leaves_open,
     status_error,
 )
 from tinkex.http.auth import Credential, FixedKey, RenewedCredential, command_credential
 from tinkex.http.causes import cause_in_words, never_connected
 from tinkex.http.connections import CuttableAdapter
 from tinkex.http.endpoint import resolve
-from tinkex.http.retry import backoff, is_retryable, retry_after
+from tinkex.http.retry import backoff, is_retryable, longest_backoff, retry_after
 from tinkex.http.trace import trace_headers
+from tinkex.http.trouble import trouble_with
 from tinkex.http.watch import Call
 from tinkex.observability.redact import redact
+
+T = TypeVar("T")
+logger = logging.getLogger("tinkex")
 
 JSON = "application/json"
 PROTO = "application/x-protobuf"
@@ -84,6 +91,7 @@ class Transport:
         self._secret_headers = tuple(
             value for name, value in config.default_headers.items() if _SECRET_HEADER.search(name)
         )
+        self.trouble = trouble_with(self.base_url)
         self._closed = threading.Event()
         self._answered = False
         self._connect()
@@ -92,27 +100,39 @@ class Transport:
     def __repr__(self) -> str:
         return f"Transport({self.base_url!r})"
 
-    def request(
+    def request(self, method: str, path: str, body: bytes | None = None, **options: Any) -> Response:
+        """``call`` for those who want the answer as it came."""
+        return self.call(method, path, body, read=_as_it_came, **options)
+
+    def call(
         self,
         method: str,
         path: str,
         body: bytes | None = None,
         *,
+        read: Callable[[Response], T],
         headers: Mapping[str, str] | None = None,
         content_type: str = JSON,
         query: Mapping[str, object] | None = None,
         timeout: float | None = None,
         tries: int | None = None,
         raise_for_status: bool = True,
+        expected: Collection[int] = (),
         final: Collection[int] = (),
         credential: Credential | None = None,
-    ) -> Response:
-        """Send one request, trying again what may succeed later, and return its answer.
+        doubt_proxies: bool = False,
+    ) -> T:
+        """Send one request, trying again what may succeed later; what ``read`` makes of its answer.
 
-        ``timeout`` (seconds, of one try's wait for data) and ``tries`` default to the config's; a status in
-        ``final`` is not tried again. All tries share one idempotency key. Raises a child of
-        ``APIStatusError`` for a refusal (unless ``raise_for_status`` is False) and ``APIConnectionError`` if
-        there was no answer.
+        ``timeout`` (seconds, of one try's wait for data) and ``tries`` default to the config's. All tries
+        share one idempotency key. An answer that ``read`` refuses (``APIResponseValidationError``) is a
+        failed try like a broken connection, and so is a status below 200 or a redirect, unless it is in
+        ``expected``. A status in ``final`` is not tried again. With ``doubt_proxies`` a refusal counts only if
+        it is a JSON object, which is how a server refuses; others are tried again.
+
+        Raises a child of ``APIStatusError`` for a refusal (unless ``raise_for_status`` is False: then ``read``
+        gets it), ``APIConnectionError`` if there was no answer, and what ``read`` raises. The error's ``sent``
+        says whether any of the tries may have been accepted.
         """
         url = self._prefix + path
         if query:
@@ -123,72 +143,69 @@ class Transport:
         if method != "GET":
             sent["X-Idempotency-Key"] = str(uuid.uuid4())
         sent.update(trace_headers())
-        with Call(method, path, len(body or b"")) as call:
-            response, maybe_accepted = self._answer(
-                call, url, body, sent, timeout or self.config.read_timeout, tries or self.config.max_tries,
-                final, credential or self._credential,
-            )  # fmt: skip
-            if response.status >= 400 and raise_for_status:
-                raise status_error(
-                    response.status,
-                    response.content,
-                    response.headers,
-                    maybe_accepted,
-                    method=method,
-                    url=url,
-                )
-            return response
-
-    def _answer(
-        self,
-        call: Call,
-        url: str,
-        body: bytes | None,
-        sent: dict[str, str],
-        timeout: float,
-        limit: int,
-        final: Collection[int],
-        credential: Credential,
-    ) -> tuple[Response, bool]:
-        """The first answer that no further try can be hoped to better; whether a try before may have been accepted."""
+        timeout = timeout or self.config.read_timeout
+        limit = tries or self.config.max_tries
+        credential = credential or self._credential
         attempt, renewed, maybe_accepted = 0, False, False
-        while True:
-            attempt += 1
-            call.tries += 1
-            key = sent["X-API-Key"] = self._key_sent = credential.get()
-            failure, wait = None, None
-            try:
-                response = self._send(call.method, url, body, sent, timeout)
-            except APIConnectionError as error:
-                call.unanswered()
-                maybe_accepted |= error.sent
-                error.sent = maybe_accepted
-                if not self._answered:
-                    limit = min(limit, FIRST_CONTACT_TRIES)
-                if attempt >= limit:
-                    raise
-                failure = error
-            else:
-                call.answered(response.status, response.headers, len(response.content))
-                self._answered = True
-                if response.status < 400:
-                    return response, maybe_accepted
-                if _token_is_stale(response) and not renewed and credential.renew(key):
-                    renewed = True
-                    attempt -= 1
-                    continue
-                if (
-                    attempt >= limit
-                    or response.status in final
-                    or not is_retryable(response.status, response.headers)
-                ):
-                    return self._without_secrets(response), maybe_accepted
-                maybe_accepted |= leaves_open(response.status)
-                wait = retry_after(response.headers)
-            if wait is None:
-                wait = backoff(attempt, self.config.retry_delay, self.config.retry_delay_max)
-            call.retry(wait, failure)
-            self.wait(wait)
+        with Call(method, path, len(body or b"")) as call:
+            while True:
+                attempt += 1
+                call.tries += 1
+                key = sent["X-API-Key"] = self._key_sent = credential.get()
+                failure: APIError
+                try:
+                    response = self._send(method, url, body, sent, timeout)
+                    call.answered(response.status, response.headers, len(response.content))
+                    if response.status < 400:
+                        if not 200 <= response.status < 300 and response.status not in expected:
+                            raise _odd_status(response, url)
+                        answer = read(response)
+                        self._has_answered()
+                        return answer
+                except APIConnectionError as error:
+                    call.unanswered()
+                    failure = error
+                except APIResponseValidationError as error:
+                    failure = error
+                else:
+                    self._answered = True
+                    if _token_is_stale(response) and not renewed and credential.renew(key):
+                        renewed = True
+                        attempt -= 1
+                        continue
+                    response = self._without_secrets(response)
+                    failure = status_error(
+                        response.status, response.content, response.headers, method=method, url=url
+                    )
+                failure.repeated = maybe_accepted
+                failure.sent = maybe_accepted = maybe_accepted or failure.sent
+                if attempt >= self._limit(limit) or not _worth_another_try(failure, final, doubt_proxies):
+                    if isinstance(failure, APIStatusError) and not raise_for_status:
+                        return read(response)
+                    try:
+                        raise failure
+                    finally:
+                        del (
+                            failure
+                        )  # here and below: its traceback and this frame would keep one another alive
+                wait = self.asked_wait(failure.headers) if isinstance(failure, APIStatusError) else None
+                if wait is None:
+                    wait = backoff(attempt, self.config.retry_delay, self.config.retry_delay_max)
+                call.retry(wait, None if isinstance(failure, APIStatusError) else failure)
+                self.trouble.failed(failure, wait + self._longest_rest(attempt + 1, limit))
+                del failure
+                self.wait(wait)
+
+    def asked_wait(self, headers: Mapping[str, str]) -> float | None:
+        """The seconds that a server asks to wait for, ``Config.max_wait`` at most; None if it asks for none."""
+        asked = retry_after(headers)
+        if asked is not None and asked > self.config.max_wait:
+            logger.info(
+                "%s asks to wait for %.0f s; asking again in %.0f s (Config.max_wait)",
+                self.base_url, asked, self.config.max_wait,
+            )  # fmt: skip
+            return self.config.max_wait
+        return asked
 
     def redact(self, text: str) -> str:
         """``text`` with the credential in use, secret headers and all that looks like a key hidden."""
@@ -196,8 +213,16 @@ class Transport:
 
     def wait(self, seconds: float) -> None:
         """Sleep, or raise ``ClientClosedError`` as soon as the transport is closed."""
-        if self._closed.wait(seconds):
-            raise ClientClosedError("the client was closed")
+        end = time.monotonic() + seconds
+        left = seconds
+        while True:
+            # In two parts if a warning about the server falls due meanwhile.
+            if self._closed.wait(min(left, self.trouble.next_warning())):
+                raise ClientClosedError("the client was closed")
+            self.trouble.warn_if_due()
+            left = end - time.monotonic()
+            if left <= 0:
+                return
 
     def use_jwt(self) -> None:
         """From now on exchange the key for a short-lived JWT and send that (``POST /auth/token``)."""
@@ -250,6 +275,19 @@ class Transport:
                 method=method, url=url, sent=not never_connected(error),
             ) from None  # fmt: skip
 
+    def _has_answered(self) -> None:
+        self._answered = True
+        if self.trouble.cause is not None:
+            self.trouble.over()
+
+    def _limit(self, tries: int) -> int:
+        return tries if self._answered else min(tries, FIRST_CONTACT_TRIES)
+
+    def _longest_rest(self, attempt: int, limit: int) -> float:
+        """The longest time that the waits before the tries after number ``attempt`` take, in seconds."""
+        first, longest = self.config.retry_delay, self.config.retry_delay_max
+        return sum(longest_backoff(at, first, longest) for at in range(attempt, self._limit(limit)))
+
     def _without_secrets(self, response: Response) -> Response:
         """A refusal as it may be shown: some servers repeat in it what they were sent."""
         headers = {name: self.redact(value) for name, value in response.headers.items()}
@@ -288,6 +326,32 @@ class Transport:
 
 _SECRET_HEADER = re.compile("auth|cookie|key|secret|token", re.IGNORECASE)
 _NO_HOOKS: dict[str, list[Any]] = {"response": []}
+
+
+def _as_it_came(response: Response) -> Response:
+    return response
+
+
+def _odd_status(response: Response, url: str) -> APIResponseValidationError:
+    target = response.headers.get("Location")
+    to = f" to {redact(target)}" if target else ""
+    return APIResponseValidationError(
+        f"{url} answered {response.status}{to}; redirects are not followed, lest they carry the key elsewhere: "
+        "base_url must be the address of the server itself"
+        if 300 <= response.status < 400
+        else f"{url} answered {response.status}, which is no answer to a request",
+        url=url,
+    )
+
+
+def _worth_another_try(failure: APIError, final: Collection[int], doubt_proxies: bool) -> bool:
+    if not isinstance(failure, APIStatusError):
+        return True
+    if failure.status_code in final:
+        return False
+    return is_retryable(failure.status_code, failure.headers) or (
+        doubt_proxies and not isinstance(failure.body, dict)
+    )
 
 
 def _session_send_is_replaced() -> bool:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from tinkex.api import futures as api
 from tinkex.concurrency.at_fork import renew_after_fork
-from tinkex.errors import APIConnectionError, TinkerError
-from tinkex.polling.backoff import Patience
+from tinkex.errors import APIConnectionError, APIResponseValidationError, TinkerError
+from tinkex.polling.backoff import Backoff
 from tinkex.session.session import AttachedSession
 
 logger = logging.getLogger("tinkex")
@@ -80,7 +80,7 @@ class CompletionWatch:
 
     def _poll_while_wanted(self) -> None:
         transport = self._session.transport
-        patience = Patience(transport, self._session.flags)
+        backoff = Backoff(transport, self._session.flags)
         while True:
             with self._lock:
                 if not self._waiting:
@@ -98,10 +98,13 @@ class CompletionWatch:
                     transport.config.poll_timeout,
                 )
             except APIConnectionError as error:
-                patience.no_answer(error)
+                transport.wait(backoff.no_answer(error))
+                continue
+            except APIResponseValidationError as error:
+                transport.wait(backoff.unreadable(error))
                 continue
             if isinstance(answer, api.Busy):
-                patience.busy(answer.response)
+                transport.wait(backoff.busy(answer.refusal))
                 continue
             with self._lock:
                 self._retrieved -= retrieved
@@ -113,9 +116,9 @@ class CompletionWatch:
                 if event is not None:
                     event.set()
             if answer.done:
-                patience.answered()
+                backoff.answered()
             else:
-                patience.not_yet(time.monotonic() - began)
+                transport.wait(backoff.not_yet(time.monotonic() - began))
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()

@@ -14,19 +14,22 @@ from typing import Any, TypeVar
 
 from tinkex.api import futures as futures_api
 from tinkex.api import sampling as api
+from tinkex.api.futures import Promise
 from tinkex.concurrency.at_fork import renew_after_fork
 from tinkex.concurrency.executor import DaemonExecutor
 from tinkex.concurrency.futures import APIFuture
+from tinkex.concurrency.lifetime import Lifetime, fresh_copy
 from tinkex.errors import APIConnectionError, ClientClosedError, RateLimitError, TinkerError
-from tinkex.http.retry import retry_after
 from tinkex.polling.queue_state import OnQueueState
-from tinkex.polling.result import PromiseGone, wait_for_result
 from tinkex.sampling.completions import CompletionWatch
 from tinkex.session.session import AttachedSession
 from tinkex.types.retry import RetryConfig
-from tinkex.types.sampling import SampleResponse
+from tinkex.types.sampling import SampleRequest, SampleResponse
 
 T = TypeVar("T")
+
+REQUEST_BYTES = 4096
+"""Of a sample request, as counted beside its prompt."""
 
 PAUSE = 1.0
 """Seconds of pause after a 429 that names none."""
@@ -39,11 +42,11 @@ SUBMISSIONS = 10
 """How often one sample is submitted when the server keeps forgetting its promise."""
 
 
-class Flights:
+class SamplesInFlight:
     """Runs the samples of one client side by side, each on a thread of its own.
 
-    As many at once as the session's executor, or ``RetryConfig.max_connections``, allows. A 429 shuts the
-    gate of all samplers with the same server and key.
+    As many at once as the session's executor, or ``RetryConfig.max_connections``, allows. A 429 pauses all
+    samplers with the same server and key.
     """
 
     def __init__(
@@ -52,11 +55,13 @@ class Flights:
         self._session = session
         self._sampling_session_id = sampling_session_id
         self._retry = retry
-        self._closed = False
+        self._lifetime = Lifetime(session.lifetime)
         self._executor = session.sampling_executor
         self._own_executor: DaemonExecutor | None = None
         if retry.max_connections is not None:
             self._executor = self._own_executor = session.start_executor(retry.max_connections, "sample")
+        self._pending: set[APIFuture[Any]] = set()
+        """Samples that have no outcome yet. The methods of a set are atomic."""
         self._progress = time.monotonic()
         self._clone_id = clone_id
         self._numbers = itertools.count()
@@ -65,86 +70,82 @@ class Flights:
         renew_after_fork(self)
 
     def start(
-        self,
-        body: dict[str, Any],
-        size: int,
-        finish: Callable[[SampleResponse], T],
-        on_queue_state: OnQueueState,
+        self, request: SampleRequest, finish: Callable[[SampleResponse], T], on_queue_state: OnQueueState
     ) -> APIFuture[T]:
-        """The future of ``finish(response)`` for the sample request ``body`` of ``size`` bytes."""
-        self._session.check()
-        self._check_open()
-        future: APIFuture[T] = APIFuture()
+        """The future of ``finish(response)``. Raises if nothing can be sent any more."""
+        self._lifetime.check()
+        session = self._session
+        future: APIFuture[T] = APIFuture(
+            f"sample of sampler {self._sampling_session_id}", session.transport.trouble
+        )
+        self._pending.add(future)
+        future.add_done_callback(self._pending.discard)
 
         def work() -> T:
-            return finish(self._run(body, size, future, on_queue_state))
+            return finish(self._run(request, future, on_queue_state))
 
         self._executor.run_or_do(lambda: future.fulfil(work))
         return future
 
     def close(self) -> None:
-        """Submit nothing more."""
-        self._closed = True
+        """Submit nothing more, and fail the samples that have no result yet."""
+        closed = ClientClosedError(f"sampling client {self._sampling_session_id} was closed")
+        self._lifetime.close(closed)
+        for future in list(self._pending):
+            future.fail(fresh_copy(closed))
         if self._own_executor is not None:
             self._own_executor.shutdown(wait=False)
 
     def _run(
-        self,
-        body: dict[str, Any],
-        size: int,
-        future: APIFuture[T],
-        on_queue_state: OnQueueState,
+        self, request: SampleRequest, future: APIFuture[T], on_queue_state: OnQueueState
     ) -> SampleResponse:
         """Submit and wait for the result; submit anew, under a new number, if the server forgot the promise."""
         session = self._session
         began = time.monotonic()
+        watch = self._completion_watch() if session.flags.sample_use_retrieve_futures else None
+        promise: Promise[SampleResponse]
 
         def abandoned() -> bool:
-            self._check_open()
             self._check_progress(began)
-            return future.cancelled()
+            return future.done()
 
-        watch = self._completion_watch() if session.flags.sample_use_retrieve_futures else None
-        for _ in range(SUBMISSIONS):
-            promise = self._submit(body, size, future.cancelled)
+        def submit() -> Promise[SampleResponse]:
+            nonlocal promise
+            promise = self._submit(request, future.done)
             future.on_cancel = partial(self._cancel, promise.request_id)
             if future.cancelled():  # while it was on its way, when there was nothing to tell the server yet
                 future.on_cancel()
             if watch is not None:
                 watch.wait_for(promise.request_id, abandoned)
-            try:
-                response = wait_for_result(
-                    session.transport,
-                    session.flags,
-                    promise.request_id,
-                    "Sample",
-                    api.read_sample,
-                    abandoned=abandoned,
-                    on_queue_state=on_queue_state,
-                    budget=session.response_budget,
-                )
-            except PromiseGone:
-                continue
-            self._progress = time.monotonic()
-            if watch is not None:
-                watch.retrieved(promise.request_id)
-            ids = promise.sample_sequence_ids or [str(uuid.uuid4()) for _ in response.sequences]
-            return response.with_sequence_ids(ids)
-        raise APIConnectionError(f"the server forgot a sample {SUBMISSIONS} times")
+            return promise
 
-    def _submit(self, body: dict[str, Any], size: int, cancelled: Callable[[], bool]) -> futures_api.Promise:
+        response = session.poller.wait(
+            submit(),
+            submit,
+            abandoned=abandoned,
+            on_queue_state=on_queue_state,
+            budget=session.response_budget,
+            resubmissions=SUBMISSIONS - 1,
+        )
+        self._progress = time.monotonic()
+        if watch is not None:
+            watch.retrieved(promise.request_id)
+        ids = promise.sample_sequence_ids or [str(uuid.uuid4()) for _ in response.sequences]
+        return response.with_sequence_ids(ids)
+
+    def _submit(self, request: SampleRequest, abandoned: Callable[[], bool]) -> Promise[SampleResponse]:
         session = self._session
-        numbered = {**body, "seq_id": self._next_number()}
+        number = self._next_number()
+        size = REQUEST_BYTES + request.prompt.nbytes
         while True:
             session.pause.pass_through(session.transport.wait)
-            self._check_open()
             session.dispatch_budget.acquire(size)
             try:
-                if cancelled():
+                if abandoned():
                     raise CancelledError
-                return api.sample(session.transport, numbered)
+                return api.sample(session.transport, self._sampling_session_id, number, request)
             except RateLimitError as error:
-                asked = retry_after(error.headers)
+                asked = session.transport.asked_wait(error.headers)
                 default = PAUSE_LARGE if size > LARGE_PROMPT else PAUSE
                 session.pause.shut(default if asked is None else asked)
             finally:
@@ -163,10 +164,6 @@ class Flights:
                 pass  # it only saves the server work
 
         self._session.executor.run_or_do(tell)
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ClientClosedError(f"sampling client {self._sampling_session_id} was closed")
 
     def _check_progress(self, began: float) -> None:
         """Fail a request when, since it began, nothing in flight has finished for too long."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import _thread
 import contextlib
-import copy
 import itertools
 import os
 import threading
@@ -18,10 +17,14 @@ from tinkex.api.connect import connect
 from tinkex.concurrency.at_fork import renew_after_fork
 from tinkex.concurrency.executor import DaemonExecutor
 from tinkex.concurrency.futures import APIFuture
+from tinkex.concurrency.lifetime import Lifetime
 from tinkex.concurrency.limits import ByteBudget, pause_of
+from tinkex.concurrency.living import Living
 from tinkex.config import Config
 from tinkex.errors import ClientClosedError, SessionEndedError, TinkerError
 from tinkex.http.transport import Transport
+from tinkex.polling.result import ResultPoller
+from tinkex.session.process_end import Status
 from tinkex.session.telemetry import Telemetry
 from tinkex.session_manager import SessionManager
 from tinkex.types.flags import DynamicFlags, ServerFlags
@@ -39,8 +42,6 @@ LAST_REPORT = 1.0
 FORK_RANGE = 1_000_000
 """A forked child numbers its models, samplers and losses from its process id times this, apart from its parent's."""
 
-_Executors = weakref.WeakValueDictionary[int, DaemonExecutor]
-
 
 class AttachedSession:
     """The use of a session that another process keeps alive: a transport, flags, limits, threads."""
@@ -49,6 +50,7 @@ class AttachedSession:
     """The one who keeps a session alive reports on it."""
 
     def __init__(self, config: Config, session_id: str) -> None:
+        self.lifetime = Lifetime()
         transport, flags = connect(config)
         self._attach(config, transport, flags, session_id)
 
@@ -57,16 +59,18 @@ class AttachedSession:
         self.transport = transport
         self.flags = flags
         self.id = session_id
-        self._executors: _Executors = weakref.WeakValueDictionary()
+        self._executors: Living[DaemonExecutor] = Living()
         self.executor = self.start_executor(WORK_THREADS, "work")
         self.sampling_executor = self.start_executor(max(1, flags.sample_max_concurrent_requests), "sample")
         self.pause = pause_of(transport.identity)
         self.dispatch_budget = ByteBudget(flags.sample_dispatch_bytes_semaphore_size)
         self.response_budget = ByteBudget(flags.inflight_response_bytes_semaphore_size)
+        self.poller = ResultPoller(transport, flags)
         self._dynamic: tuple[float, DynamicFlags] | None = None
 
     def check(self) -> None:
         """Raise ``SessionEndedError`` or ``ClientClosedError`` unless the session can be used."""
+        self.lifetime.check()
 
     def start(self, work: Callable[[], T]) -> APIFuture[T]:
         """The future of ``work()``, which runs on a thread of the session. Raises as ``check`` does."""
@@ -78,7 +82,7 @@ class AttachedSession:
     def start_executor(self, max_workers: int, name: str) -> DaemonExecutor:
         """An executor that ends with the session."""
         executor = DaemonExecutor(max_workers, name)
-        self._executors[id(executor)] = executor
+        self._executors.add(executor)
         return executor
 
     def dynamic_flags(self) -> DynamicFlags:
@@ -106,8 +110,8 @@ class Session(AttachedSession):
 
     def __init__(self, config: Config, manager: SessionManager) -> None:
         self.manager = manager
-        self._ended: TinkerError | None = None
-        self._lock = threading.Lock()  # first, for a beat may end the session before this is through
+        self.lifetime = Lifetime()  # first, for a beat may end the session before this is through
+        self._lock = threading.Lock()
         transport, flags = connect(config)
         try:
             session_id = manager.start_session(config, transport, self._on_end)
@@ -119,7 +123,6 @@ class Session(AttachedSession):
             self.telemetry = Telemetry(transport, session_id)
             self.telemetry.session_started()
         self._owner = os.getpid()
-        self._inherited = False
         self._model_numbers = itertools.count()
         self._sampler_numbers = itertools.count()
         self._loss_numbers = itertools.count()
@@ -131,16 +134,6 @@ class Session(AttachedSession):
         )
         self._finalizer.atexit = False
         renew_after_fork(self)
-
-    def check(self) -> None:
-        """Raise ``SessionEndedError`` or ``ClientClosedError`` unless the session can be used."""
-        if self._inherited:
-            with self._lock:
-                inherited, self._inherited = self._inherited, False
-            if inherited:
-                self.manager.resume(self.id, self.transport)
-        if self._ended is not None:
-            raise copy.copy(self._ended)  # each with a traceback of its own
 
     def made_by(self, pid: int) -> bool:
         """Whether that process started the session, and so is the one to finish it."""
@@ -161,16 +154,16 @@ class Session(AttachedSession):
         with self._lock:
             return next(self._loss_numbers)
 
-    def finish(self, status: str, detail: str | None, seconds: float, tries: int = 2) -> None:
+    def finish(self, status: Status, detail: str | None, seconds: float, tries: int = 2) -> None:
         """End the session within ``seconds``: beat no more, tell the server, close connections, join threads.
 
         The server is told only by the process that made the session. Idempotent.
         """
         with self._lock:
-            if isinstance(self._ended, ClientClosedError):
+            if self.lifetime.is_closed:
                 return
-            was_open = self._ended is None
-            self._ended = ClientClosedError(f"the client of session {self.id} was closed")
+            was_open = self.lifetime.is_open
+            self.lifetime.close(ClientClosedError(f"the client of session {self.id} was closed"))
         end = time.monotonic() + seconds
         is_mine = was_open and self.made_by(os.getpid())
         if self.telemetry is not None:
@@ -191,18 +184,20 @@ class Session(AttachedSession):
         finally:
             # What is pending fails at once now, and what is queued as soon as it begins.
             self.transport.close()
-            for executor in _living(self._executors):
+            for executor in self._executors.all():
                 executor.shutdown(timeout=max(0.1, end - time.monotonic()))
             self._finalizer.detach()
 
     def _on_end(self, error: SessionEndedError) -> None:
-        with self._lock:
-            if self._ended is None:
-                self._ended = error
+        self.lifetime.end(error)
+
+    def _resume(self) -> None:
+        self.manager.resume(self.id, self.transport)
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
-        self._inherited = True
+        # Not now: a child that never uses the session must not keep it alive.
+        self.lifetime.before_next_use(self._resume)
         first = os.getpid() * FORK_RANGE
         self._model_numbers = itertools.count(first)
         self._sampler_numbers = itertools.count(first)
@@ -231,17 +226,12 @@ def _let_go(
     manager: SessionManager,
     session_id: str,
     transport: Transport,
-    executors: _Executors,
+    executors: Living[DaemonExecutor],
     telemetry: Telemetry | None,
 ) -> None:
     transport.close()
     if telemetry is not None:
         telemetry.stop()
     manager.stop_session(session_id, transport=transport)
-    for executor in _living(executors):
+    for executor in executors.all():
         executor.shutdown(wait=False)
-
-
-def _living(executors: _Executors) -> list[DaemonExecutor]:
-    found = [reference() for reference in executors.valuerefs()]
-    return [executor for executor in found if executor is not None]

@@ -6,8 +6,9 @@ from typing import Literal
 
 from tinkex.api import training as api
 from tinkex.api.futures import Promise
-from tinkex.errors import APIStatusError
+from tinkex.errors import APIError, APIStatusError
 from tinkex.http.transport import Transport
+from tinkex.types.training import ForwardBackwardOutput
 
 # Per base URL, for the process: found by the first training request. Single dict operations are atomic.
 _found: dict[str, Literal["proto", "json"]] = {}
@@ -16,8 +17,8 @@ _MAY_MEAN_JSON_ONLY = frozenset({400, 415, 422, 500})
 
 
 def submit(
-    transport: Transport, model_id: str, seq_id: int, batch: api.Batch, compress: bool = False
-) -> Promise:
+    transport: Transport, model_id: str, seq_id: int, *, batch: api.Batch, compress: bool
+) -> Promise[ForwardBackwardOutput]:
     """Submit a pass in the format that the server takes.
 
     Until that is known it goes in proto and, where the server cannot read it, again in JSON with the same
@@ -47,14 +48,16 @@ def submit(
 
 def _try_json(
     transport: Transport, model_id: str, seq_id: int, batch: api.Batch, refusal: APIStatusError
-) -> Promise:
+) -> Promise[ForwardBackwardOutput]:
     try:
         promise = api.forward_backward(transport, model_id, seq_id, batch, "json")
-    except APIStatusError as second:
-        second.sent |= refusal.sent
-        if second.status_code == 415 and refusal.status_code >= 500:  # proto only, and it has failed just now
+    except APIError as second:
+        # What either of them left open is open.
+        second.sent = refusal.sent = second.sent or refusal.sent
+        status = second.status_code if isinstance(second, APIStatusError) else None
+        if status == 415 and refusal.status_code >= 500:  # proto only, and it has failed just now
             return api.forward_backward(transport, model_id, seq_id, batch, "proto")
-        if second.status_code in _MAY_MEAN_JSON_ONLY and refusal.status_code < 500:
+        if status in _MAY_MEAN_JSON_ONLY and refusal.status_code < 500:
             raise refusal from None
         raise
     _found[transport.base_url] = "json"

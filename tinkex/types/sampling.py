@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tinkex.errors import InputError
 from tinkex.types.checks import finite, whole
+from tinkex.types.model_input import ModelInput
 from tinkex.types.tensor_data import TensorData
 
 if TYPE_CHECKING:
@@ -69,6 +70,51 @@ class SamplingParams:
             "top_p": self.top_p,
         }
         return {name: value for name, value in fields.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """What one ``sample`` call asks of a sampling session."""
+
+    prompt: ModelInput
+    num_samples: int
+    sampling_params: SamplingParams
+    prompt_logprobs: bool = False
+    """Also score the prompt."""
+    topk_prompt_logprobs: int = 0
+    """The k likeliest tokens at each position of the prompt; 0 for none."""
+    topk_sample_logprobs: int = 0
+    """The k likeliest tokens at each sampled position; 0 for none."""
+    target_prompt_logprobs: TensorData | None = None
+    """int64 ``[len(prompt) - 1, K]``: the ids to score at each position after the first, -1 for none."""
+    prompt_alt_tokens_k: int = 0
+    """So many draws at each position of the prompt after the first; 0 for none."""
+    prompt_logprobs_last_n: int | None = None
+    """Score only the last n tokens of the prompt; None for all."""
+    record_stability_info: bool = False
+    """Let the server keep what the loss ``stable_reinforce`` needs of each sampled sequence."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.prompt, ModelInput):
+            raise InputError(f"prompt must be a ModelInput, not {type(self.prompt).__name__}")
+        if not self.prompt.chunks:
+            raise InputError("prompt is empty")
+        if not isinstance(self.sampling_params, SamplingParams):
+            raise InputError(
+                f"sampling_params must be SamplingParams, not {type(self.sampling_params).__name__}"
+            )
+        self.sampling_params.check()
+        whole("num_samples", self.num_samples, at_least=1)
+        whole("topk_prompt_logprobs", self.topk_prompt_logprobs, at_least=0)
+        whole("topk_sample_logprobs", self.topk_sample_logprobs, at_least=0)
+        whole("prompt_alt_tokens_k", self.prompt_alt_tokens_k, at_least=0)
+        if self.prompt_logprobs_last_n is not None:
+            if not self.prompt_logprobs:
+                raise InputError("prompt_logprobs_last_n needs include_prompt_logprobs=True")
+            whole("prompt_logprobs_last_n", self.prompt_logprobs_last_n, at_least=1)
+        target = self.target_prompt_logprobs
+        if target is not None and (target.dtype != "int64" or len(target.shape) != 2):
+            raise InputError("target_prompt_logprobs must be an int64 tensor of shape [len(prompt) - 1, K]")
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,6 @@ import multiprocessing
 import os
 import signal
 import socket
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 import traceback
@@ -18,9 +15,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from servers import Reply, ScriptedServer
+from clients import PARAMS, PROMPT
+from programs import run_code, start_python
+from servers import FINISH, Reply, ScriptedServer
 
-from tinkex import Config, ServiceClient, SessionManager, types
+from tinkex import Config, ServiceClient, SessionManager
 from tinkex.concurrency.limits import pause_of
 from tinkex.http.auth import RenewedCredential
 
@@ -28,11 +27,6 @@ pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="no os.fork here"),
     pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning"),
 ]
-
-ROOT = Path(__file__).parent.parent
-PROMPT = types.ModelInput.from_ints([1, 2, 3])
-PARAMS = types.SamplingParams(max_tokens=2)
-FINISH = "/sessions/*/finish"
 
 
 def in_child(work: Callable[[], None], seconds: float = 15.0) -> None:
@@ -167,10 +161,7 @@ def test_an_exit_of_the_child_finishes_nothing(server: ScriptedServer) -> None:
         os.waitpid(pid, 0)
         print("parent waited", flush=True)
     """
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(code), server.url],
-        cwd=ROOT, capture_output=True, text=True, timeout=20, check=False,
-    )  # fmt: skip
+    done = run_code(code, server.url, PYTHONWARNINGS="ignore::DeprecationWarning")
     assert (done.returncode, done.stdout, done.stderr) == (0, "parent waited\n", "")
     assert len(server.requests.to("/get_server_capabilities")) == 2
     assert len(server.requests.to(FINISH)) == 1
@@ -285,14 +276,10 @@ def test_gunicorn_preloads_a_client_for_two_workers(server: ScriptedServer, tmp_
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = {
-        **os.environ, "SERVER": server.url, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}",
-        "PYTHONWARNINGS": "ignore::DeprecationWarning",
-    }  # fmt: skip
-    process = subprocess.Popen(
-        [sys.executable, "-m", "gunicorn", "--preload", "--workers", "2", "--bind", f"127.0.0.1:{port}",
-         "--graceful-timeout", "3", "--log-level", "warning", "preloaded:app"],
-        cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True,
+    process = start_python(
+        "-m", "gunicorn", "--preload", "--workers", "2", "--bind", f"127.0.0.1:{port}", "--chdir", str(tmp_path),
+        "--graceful-timeout", "3", "--log-level", "warning", "preloaded:app",
+        SERVER=server.url, PYTHONWARNINGS="ignore::DeprecationWarning",
     )  # fmt: skip
     answers: list[str] = []
 

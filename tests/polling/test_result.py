@@ -2,39 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from concurrent.futures import CancelledError
 
 import pytest
-from clients import config
-from servers import Hang, Reply, Reset, ScriptedServer
+from clients import PARAMS, PROMPT, config, sample
+from servers import NOT_YET, Hang, Reply, Reset, ScriptedServer
 
 import tinkex
 from tinkex import types
-from tinkex.polling import backoff as patience
 from tinkex.wire import messages_pb2 as pb
-
-PROMPT = types.ModelInput.from_ints([1, 2])
-PARAMS = types.SamplingParams(max_tokens=3)
-NOT_YET = {"type": "try_again", "queue_state": "active", "request_id": "x"}
-
-
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "BACKOFF_FIRST", 0.01)
-    monkeypatch.setattr(patience, "BACKOFF_LONGEST", 0.05)
-    monkeypatch.setattr(patience, "BILLING_PAUSE", 0.02)
 
 
 @pytest.fixture
 def sampler(server: ScriptedServer) -> Iterator[tinkex.SamplingClient]:
     with tinkex.ServiceClient(config=config(server, poll_timeout=0.3, outage_timeout=0.5)) as service:
         yield service.create_sampling_client(base_model="base")
-
-
-def sample(sampler: tinkex.SamplingClient) -> list[int]:
-    return sampler.sample(PROMPT, 1, PARAMS).result(10).sequences[0].tokens
 
 
 @pytest.mark.parametrize(
@@ -124,76 +106,3 @@ def test_other_refusals_are_final(
         sample(sampler)
     assert caught.value.status_code == status
     assert len(server.requests.to("/retrieve_future")) == 1
-
-
-def test_an_odd_400_is_asked_again_three_times_only(
-    server: ScriptedServer, sampler: tinkex.SamplingClient
-) -> None:
-    server.on("/retrieve_future", Reply(400, b""))
-    with pytest.raises(tinkex.BadRequestError):
-        sample(sampler)
-    assert len(server.requests.to("/retrieve_future")) == 4
-
-
-def test_an_outage_that_lasts_is_an_error(server: ScriptedServer, sampler: tinkex.SamplingClient) -> None:
-    server.on("/retrieve_future", 502)
-    began = time.monotonic()
-    with pytest.raises(tinkex.InternalServerError):
-        sample(sampler)
-    assert 0.5 <= time.monotonic() - began < 5
-
-
-def test_a_forgotten_promise_is_submitted_anew_under_a_new_number(
-    server: ScriptedServer, sampler: tinkex.SamplingClient
-) -> None:
-    server.once("/retrieve_future", 410)
-    assert sample(sampler) == [1, 2, 3]
-    assert [request.json()["seq_id"] for request in server.requests.to("/asample")] == [0, 1]
-
-
-def test_an_account_that_cannot_be_billed_for_long_is_an_error(server: ScriptedServer) -> None:
-    server.on("/client/config", {"billing_exception_max_pause_duration_sec": 0.1})
-    server.on("/retrieve_future", 402)
-    with tinkex.ServiceClient(config=config(server)) as service:
-        sampler = service.create_sampling_client(base_model="base")
-        with pytest.raises(tinkex.BillingError):
-            sample(sampler)
-
-
-def test_a_cancelled_sample_is_polled_no_more_and_the_server_is_told(
-    server: ScriptedServer, sampler: tinkex.SamplingClient
-) -> None:
-    server.on("/client/dynamic_config", {"sample_cancel_enabled": True})
-    hang = Hang()
-    server.on("/retrieve_future", hang)
-    future = sampler.sample(PROMPT, 1, PARAMS)
-    [poll] = server.requests.wait_for("/retrieve_future")
-    assert future.cancel()
-    [cancelled] = server.requests.wait_for("/cancel_future")
-    assert cancelled.json() == {"request_id": poll.json()["request_id"]}
-    with pytest.raises(CancelledError):
-        future.result()
-
-
-def test_nothing_is_cancelled_on_a_server_that_does_not_offer_it(
-    server: ScriptedServer, sampler: tinkex.SamplingClient
-) -> None:
-    server.on("/retrieve_future", Hang())
-    future = sampler.sample(PROMPT, 1, PARAMS)
-    server.requests.wait_for("/retrieve_future")
-    assert future.cancel()
-    server.requests.wait_for("/client/dynamic_config")
-    server.on("/retrieve_future", None)
-    assert sample(sampler) == [1, 2, 3]
-    assert server.requests.to("/cancel_future") == []
-
-
-def test_a_pause_of_the_queue_is_told_at_most_once_a_minute(
-    server: ScriptedServer, sampler: tinkex.SamplingClient, caplog: pytest.LogCaptureFixture
-) -> None:
-    paused = {**NOT_YET, "queue_state": "paused_rate_limit", "queue_state_reason": "too many tokens"}
-    server.once("/retrieve_future", paused, paused, paused)
-    sample(sampler)
-    warnings = [record.getMessage() for record in caplog.records if "paused" in record.getMessage()]
-    assert len(warnings) == 1
-    assert "too many tokens" in warnings[0]

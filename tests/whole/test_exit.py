@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 import textwrap
 import time
-from pathlib import Path
 
 import pytest
-from servers import Hang, ScriptedServer
-
-ROOT = Path(__file__).parent.parent
-FINISH = "/sessions/*/finish"
+from programs import start_python
+from servers import FINISH, Hang, ScriptedServer
 
 PREAMBLE = """
 import sys, threading, time
@@ -26,10 +22,7 @@ service = tinkex.ServiceClient(base_url=sys.argv[1], api_key="tml-test")
 
 
 def run(server: ScriptedServer, code: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", PREAMBLE + textwrap.dedent(code), server.url],
-        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    return start_python("-c", PREAMBLE + textwrap.dedent(code), server.url)
 
 
 def end_of(process: subprocess.Popen[str]) -> tuple[int, str, str, float]:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import gc
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from clients import config
+from programs import run_code
 from servers import Hang, ScriptedServer
 
 import tinkex
@@ -238,10 +235,7 @@ def test_a_forked_child_reports_for_itself_and_leaves_the_parents_events(listeni
     if child:
         os.waitpid(child, 0)
     """
-    subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code), listening.url],
-        cwd=Path(__file__).parent.parent, env={"TINKER_TELEMETRY": "1", "PATH": ""}, timeout=30, check=True,
-    )  # fmt: skip
+    run_code(code, listening.url, TINKER_TELEMETRY="1", PYTHONWARNINGS="ignore")
     batches = [request.json() for request in listening.requests.to(PATH)]
     assert len({batch["process_uuid"] for batch in batches}) == len(batches) == 2
     told = [[event.get("event_name", event["event"]) for event in batch["events"]] for batch in batches]

@@ -1,0 +1,79 @@
+"""Connections: kept, proxied, refused and closed."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import pytest
+from clients import client_of
+from servers import Hang, Reply, Request, ScriptedServer
+
+import tinkex
+from tinkex import Config, ServiceClient
+from tinkex.http.transport import Transport
+
+
+def test_closing_ends_a_request_in_flight_at_once(server: ScriptedServer, transport: Transport) -> None:
+    import threading
+
+    server.on("/x", Hang())
+    errors: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            transport.request("POST", "/x", b"{}", timeout=60)
+        except tinkex.TinkerError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    server.requests.wait_for("/x")
+    transport.close()
+    thread.join(2)
+    assert not thread.is_alive()
+    assert isinstance(errors[0], tinkex.ClientClosedError)
+    server.wait_for_connections(0)
+
+
+def test_nobody_listening_is_known_within_a_second_and_named() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    transport = Transport(Config(base_url=f"http://127.0.0.1:{port}", api_key="tml-test"))
+    began = time.monotonic()
+    with pytest.raises(tinkex.APIConnectionError, match=f"{port}.*refused") as caught:
+        transport.request("GET", "/healthz")
+    assert time.monotonic() - began < 1.0
+    assert not caught.value.sent
+
+
+def test_connections_are_kept_and_used_again(server: ScriptedServer, transport: Transport) -> None:
+    for _ in range(20):
+        transport.request("GET", "/healthz")
+    assert {request.connection for request in server.requests} == {1}
+
+
+def test_a_proxy_is_used_for_the_server(server: ScriptedServer) -> None:
+    def answer(request: Request) -> Reply:
+        return Reply(200, {"asked_for": request.path})
+
+    server.on("*", answer)
+    config = Config(base_url="http://far.test", api_key="tml-test", proxies={"http": server.url})
+    assert Transport(config).request("GET", "/x").json() == {"asked_for": "http://far.test/api/v1/x"}
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_proxies_are_each_clients_own(server: ScriptedServer) -> None:
+    with ScriptedServer() as proxy:
+        proxied = Config(
+            base_url="http://tinker.invalid", api_key="tml-test", proxies={"http": proxy.url}, max_tries=1
+        )
+        proxy.on("*/client/config", {})
+        proxy.on("*/create_session", {"session_id": "behind-the-proxy"})
+        proxy.on("*/sessions/*/finish", {})
+        with ServiceClient(config=proxied, heartbeat_interval=5) as behind, client_of(server) as direct:
+            assert behind.session_id == "behind-the-proxy"
+            direct.get_server_capabilities()
+        assert not any("invalid" in request.path for request in server.requests)
+        assert all("tinker.invalid" in request.path for request in proxy.requests)

@@ -1,0 +1,90 @@
+"""Ends the sessions that nobody closed when the process ends: at interpreter exit, or because of SIGTERM.
+
+A session that is not ended stays alive on the server, with its models, until its beats have been missed for long
+enough. Python runs exit hooks when a script ends, but not when SIGTERM kills the process, which is how
+``docker stop``, ``kill`` and most process managers end one. So where SIGTERM would kill the process by the
+default action, a handler ends the sessions first, and lets the process die of the signal as before.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+import threading
+import time
+from functools import partial
+from types import FrameType
+from typing import Any, Literal, Protocol
+
+from tinkex.concurrency.executor import DaemonExecutor
+from tinkex.concurrency.living import Living
+
+Status = Literal["success", "errored", "interrupted"]
+"""How a session ended, as the server is told."""
+
+EXIT_SECONDS = 1.5
+"""How long the end of the process may wait for the sessions that nobody closed."""
+
+
+class OpenSession(Protocol):
+    """Something that holds a session open."""
+
+    def end_session(self, status: Status, seconds: float) -> None:
+        """End the session within ``seconds``, if this process has started it."""
+
+
+_open: Living[OpenSession] = Living()
+
+
+def end_with_process(session: OpenSession, *, on_sigterm: bool) -> None:
+    """End ``session`` when the process ends, if it lives and ``forget`` has not been called by then.
+
+    With ``on_sigterm`` that includes SIGTERM. The handler for it is set only where the default action stands
+    and this is the main thread, the only one that Python lets set handlers; so a program's own handler is
+    never replaced, and one that the program sets later replaces this one.
+    """
+    _open.add(session)
+    may_set_handlers = threading.current_thread() is threading.main_thread()
+    if on_sigterm and may_set_handlers and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _on_sigterm)
+
+
+def forget(session: OpenSession) -> None:
+    """The session has been ended."""
+    _open.discard(session)
+
+
+def _on_sigterm(number: int, frame: FrameType | None) -> None:
+    # On another thread, since the main thread may have been interrupted while it held a lock.
+    ending = threading.Thread(target=_end_all, args=("interrupted",), name="tinkex-sigterm", daemon=True)
+    try:
+        ending.start()
+        ending.join(EXIT_SECONDS)
+    finally:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+
+@atexit.register
+def _at_exit() -> None:
+    # An exception that ends a script leaves its type here.
+    last: Any = getattr(sys, "last_type", None)
+    _end_all("success" if last is None else "errored" if issubclass(last, Exception) else "interrupted")
+
+
+def _end_all(status: Status) -> None:
+    """End all open sessions at once, and within a bound."""
+    forgotten = _open.all()
+    if not forgotten:
+        return
+    executor = DaemonExecutor(16, "exit")
+    end = time.monotonic() + EXIT_SECONDS
+    for session in forgotten:
+        end_one = partial(session.end_session, status, EXIT_SECONDS)
+        try:
+            executor.run(end_one)
+        except RuntimeError:  # some interpreters start no threads any more once they exit
+            end_one()
+    executor.shutdown(timeout=max(0.0, end - time.monotonic()))
