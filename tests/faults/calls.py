@@ -444,7 +444,8 @@ _TOKEN = {"/auth/token": Answer.of(200, {"jwt": JWT})}
 _SHORT_SAMPLES = frozenset({"short-arrays", "prompt-logprobs-one-less", "prompt-logprobs-one-more",
                             "prompt-logprobs-none", "every-value-null"})  # fmt: skip
 _OTHER_FILES = frozenset(f"redirect-{status}.before" for status in (301, 302, 303, 307, 308)) | {
-    "redirect-key.before"
+    "redirect-key.before",
+    "redirect-loop.before",
 }
 """Links lead to other hosts, as a redirect of one may, and nothing says what is behind them."""
 _DIRECTORY = "/training_runs/*/checkpoints/weights/*"

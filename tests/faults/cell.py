@@ -13,6 +13,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -122,7 +123,7 @@ class Cell:
         seconds = PATIENCE if patient else BOUND
         try:
             return future.result(seconds)
-        except TimeoutError as error:
+        except (TimeoutError, futures.TimeoutError) as error:  # one and the same from Python 3.11 on
             if future.done():
                 raise  # the call's own
             raise (Waiting if patient else Hanging)(f"no result within {seconds:g} s") from error
@@ -294,7 +295,9 @@ class Cell:
                 lines = traceback.format_exception(error)
                 self.find("untyped", f"{error!r}"[:300] + f" at {_last_places(lines)}")
             for one in _chain(error):
-                self._texts += [str(one), repr(one), repr(getattr(one, "__dict__", {}))]
+                self._texts += [str(one), repr(one)]
+                if isinstance(one, tinkex.TinkerError):  # whose attributes are there to be looked at
+                    self._texts.append(repr(one.__dict__))
             self._texts += traceback.format_exception(error)
         self._errors.clear()
         self.error = self.value = None

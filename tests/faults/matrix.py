@@ -30,7 +30,7 @@ from .catalogue import FAULTS
 from .cell import KINDS
 from .proxy import MODES
 
-WORKERS = 8
+WORKERS = 12
 CELL_SECONDS = 150.0
 """After this long without a verdict a process is ended, and its cell counts as a hang."""
 START_SECONDS = 120.0

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from . import cell as judge
 from .bench import Bench, submit
 from .calls import CALLS, Call
 from .catalogue import FAULTS
@@ -90,7 +91,7 @@ def test_an_error_that_is_none_of_ours_is_untyped(bench: Bench) -> None:
 
 
 def test_threads_and_sockets_that_stay_are_leaks(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("faults.cell.LEAVING", 0.1)
+    monkeypatch.setattr(judge, "LEAVING", 0.1)
     done = threading.Event()
     held: list[socket.socket] = []
 
@@ -124,7 +125,7 @@ def test_the_key_is_found_at_another_host(bench: Bench) -> None:
 
 
 def test_a_call_that_does_not_end_is_a_hang(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("faults.cell.BOUND", 0.5)
+    monkeypatch.setattr(judge, "BOUND", 0.5)
 
     def act(cell: Cell) -> Any:
         return cell.wait(submit(_train(cell).client, "B"))

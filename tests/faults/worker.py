@@ -6,8 +6,10 @@ import faulthandler
 import gc
 import json
 import os
-import resource
 import sys
+
+if sys.platform != "win32":
+    import resource
 
 from .bench import Bench
 from .calls import CALLS
@@ -33,7 +35,8 @@ def main() -> int:
     faulthandler.enable()
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever else is printed is no verdict
-    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
+    if sys.platform != "win32":
+        resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
     with Bench() as bench:
         gc.collect()
         gc.freeze()  # the collections of the cells need not look at what is there for good
