@@ -361,15 +361,15 @@ class Trainee:
 
     def call(self, *labels: str) -> Any:
         """Do all this at once; the last value. The first error is raised when all have ended."""
-        futures: list[Any] = []
+        begun: list[Any] = []
         for label in labels:
             try:
-                futures.append(submit(self.client, label, self.saved))
+                begun.append(submit(self.client, label, self.saved))
             except Exception as error:
-                futures.append(error)
+                begun.append(error)
         errors: list[BaseException] = []
         value: Any = None
-        for label, future in zip(labels, futures, strict=True):
+        for label, future in zip(labels, begun, strict=True):
             try:
                 if isinstance(future, Exception):
                     raise future
