@@ -2,16 +2,21 @@
 
 Example::
 
-    from tinkex import recovery, types
+    from tinkex import recovery
+
+    def connect():
+        return tinkex.ServiceClient(base_url="local://")
 
     def create(service):
-        return service.create_lora_training_client("Qwen/Qwen3-8B", rank=32, seed=0)
+        return service.create_lora_training_client("tinkex/byte-lm", seed=0)
 
     def do_step(training, step):
-        return training.forward_backward(batch(step), "cross_entropy"), training.optim_step(adam)
+        prompt = types.ModelInput.from_ints([step, step + 1])
+        datum = types.Datum(prompt, {"target_tokens": [step + 1, step + 2], "weights": [1.0, 1.0]})
+        return training.forward_backward([datum], "cross_entropy"), training.optim_step()
 
-    with recovery.Run(create, journal="run.json", save_every=20) as run:
-        run.train(200, do_step, on_step=lambda step, results: print(step, results[0].metrics))
+    with recovery.Run(create, connect=connect, journal="run.json", save_every=2) as run:
+        run.train(4, do_step, on_step=lambda step, results: print(step, results[0].metrics))
         sampler = run.training.save_weights_and_get_sampling_client()
 
 Every step counts in the final weights exactly once. After a failure a new model is made from the last
@@ -132,7 +137,7 @@ class Run:
         self._first_wait = first_wait
         self._in_a_row = 0
         self._open = self._at_checkpoint = False
-        self.restarts = 0
+        self.restarts: int = 0
         """The number of restarts so far."""
         self.checkpoint: Checkpoint | None = _read(self._journal) if self._journal else None
         """The last checkpoint, or None if there is none yet."""

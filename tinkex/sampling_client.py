@@ -33,6 +33,17 @@ class SamplingClient(Created, QueueStateObserver):
     Calls return an ``APIFuture`` at once and run side by side, up to the server's limit or
     ``RetryConfig.max_connections``; the rest wait their turn. A 429 pauses every sampler of the same server
     and key. Safe to use from many threads; it can be pickled, and works in a forked child.
+
+    Example::
+
+        with tinkex.ServiceClient(base_url="local://") as service:
+            sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
+            tokenizer = sampler.get_tokenizer()
+            prompt = types.ModelInput.from_ints(tokenizer.encode("The sea is"))
+            params = types.SamplingParams(max_tokens=16, temperature=0.7)
+            response = sampler.sample(prompt, num_samples=2, sampling_params=params).result(timeout=60)
+            for sequence in response.sequences:
+                print(sequence.stop_reason, repr(tokenizer.decode(sequence.tokens)))
     """
 
     def __init__(
@@ -64,6 +75,7 @@ class SamplingClient(Created, QueueStateObserver):
         model_path: str | None,
         base_model: str | None,
         retry_config: RetryConfig | None,
+        *,
         record_stability_info: bool,
     ) -> SamplingClient:
         session.check()
@@ -92,13 +104,24 @@ class SamplingClient(Created, QueueStateObserver):
     ) -> APIFuture[SampleResponse]:
         """Draw ``num_samples`` continuations of ``prompt``.
 
-        ``include_prompt_logprobs`` also scores the prompt, with ``prompt_logprobs_last_n`` only its end;
-        ``topk_prompt_logprobs`` and ``topk_sample_logprobs`` ask for the k likeliest tokens at each position;
-        ``target_prompt_logprobs``, int64 of shape ``[len(prompt) - 1, K]``, for the logprobs of those ids at
-        each position after the first (-1 for none); ``prompt_alt_tokens_k`` for k draws at each of them.
+        Each sequence of the response has its ``tokens`` and their ``logprobs`` (natural log), both of the
+        same length. ``include_prompt_logprobs`` also scores the prompt, or with ``prompt_logprobs_last_n``
+        only its last n tokens. ``topk_prompt_logprobs`` and ``topk_sample_logprobs`` ask for the k likeliest
+        tokens at each position of the prompt and of the continuation. ``target_prompt_logprobs``, an int64
+        tensor of shape ``[len(prompt) - 1, K]``, asks for the logprobs of those token ids at each position
+        after the first (-1 for none), and ``prompt_alt_tokens_k`` for k draws at each of these positions.
 
         Raises ``InputError`` before anything is sent; the future raises ``RequestFailedError``,
         ``APIStatusError`` or ``APIConnectionError``.
+
+        Example::
+
+            with tinkex.ServiceClient(base_url="local://") as service:
+                sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
+                prompt = types.ModelInput.from_ints([72, 101, 108, 108])
+                params = types.SamplingParams(max_tokens=8, seed=0)
+                response = sampler.sample(prompt, 1, params, include_prompt_logprobs=True).result()
+                print(len(response.sequences[0].tokens), response.prompt_logprobs)  # 4 of the latter
         """
         request = SampleRequest(
             prompt,
@@ -120,25 +143,46 @@ class SamplingClient(Created, QueueStateObserver):
 
         return self._in_flight.start(request, complete, self.on_queue_state_change)
 
-    sample_async = awaited(sample)
+    @awaited(sample)
+    async def sample_async(self) -> None:
+        """A coroutine that returns the ``SampleResponse`` of ``sample``."""
 
     def sample_many(
         self, prompts: Sequence[ModelInput], num_samples: int, sampling_params: SamplingParams, **options: Any
     ) -> list[APIFuture[SampleResponse]]:
-        """``sample`` for each prompt; the futures in the order of the prompts.
+        """Start ``sample`` for each prompt; returns the futures in the order of the prompts.
 
-        ``concurrent.futures.as_completed`` gives them as they finish.
+        ``options`` are the further arguments of ``sample``.
+
+        Example::
+
+            from concurrent.futures import as_completed
+
+            with tinkex.ServiceClient(base_url="local://") as service:
+                sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
+                prompts = [types.ModelInput.from_ints([token]) for token in (65, 66, 67)]
+                futures = sampler.sample_many(prompts, 1, types.SamplingParams(max_tokens=4))
+                for future in as_completed(futures, timeout=60):  # as they finish
+                    print(prompts[futures.index(future)].to_ints(), future.result().sequences[0].tokens)
         """
         return [self.sample(prompt, num_samples, sampling_params, **options) for prompt in prompts]
 
     def compute_logprobs(
         self, prompt: ModelInput, prompt_logprobs_last_n: int | None = None
     ) -> APIFuture[list[float | None]]:
-        """The logprob of each prompt token given those before it, as many as there are tokens.
+        """Compute the logprob (natural log) of each prompt token given the tokens before it.
 
-        None where there is none: for the first token, and before the last ``prompt_logprobs_last_n``.
+        The list is as long as the prompt. It has None for the first token, and for all tokens before the
+        last ``prompt_logprobs_last_n``. Raises as ``sample`` does.
+
+        Example::
+
+            with tinkex.ServiceClient(base_url="local://") as service:
+                sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
+                prompt = types.ModelInput.from_ints(sampler.get_tokenizer().encode("The sea"))
+                first, *rest = sampler.compute_logprobs(prompt).result()  # the first is None
+                print(sum(rest) / len(rest))
         """
-
         request = SampleRequest(
             prompt,
             1,
@@ -155,10 +199,12 @@ class SamplingClient(Created, QueueStateObserver):
 
         return self._in_flight.start(request, logprobs, self.on_queue_state_change)
 
-    compute_logprobs_async = awaited(compute_logprobs)
+    @awaited(compute_logprobs)
+    async def compute_logprobs_async(self) -> None:
+        """A coroutine that returns the logprobs of the prompt."""
 
     def get_base_model(self) -> str:
-        """The name of the model underneath. Blocks for the round trip the first time."""
+        """The name of the base model that is sampled from. Blocks for a round trip the first time."""
         from tinkex.api import info  # here, for few scripts need it
 
         if self._base_model is None:
@@ -174,19 +220,35 @@ class SamplingClient(Created, QueueStateObserver):
         return self._base_model
 
     async def get_base_model_async(self) -> str:
-        """``get_base_model``, awaited."""
+        """A coroutine that returns the name of the base model that is sampled from."""
         return await self._session.start(self.get_base_model)
 
     def get_tokenizer(self) -> Tokenizer:
-        """The tokenizer of the model underneath; see ``tinkex.tokenizers.load``."""
+        """Load the tokenizer of the base model, as ``tinkex.tokenizers.load`` does. Blocks."""
         return tokenizers.load(self.get_base_model())
 
     def get_telemetry(self) -> Telemetry | None:
-        """Where to report events of one's own; None if it is off, or if the sampler came from elsewhere."""
+        """The telemetry of this session, to report events of your own; None if telemetry is off.
+
+        It is also None for a sampler whose session another process keeps alive.
+        """
         return self._session.telemetry
 
     def get_sampler_handle(self) -> str:
-        """Text that names this sampler for ``from_sampler_handle`` in another process. No secret in it."""
+        """Text that names this sampler for ``from_sampler_handle`` in another process. It holds no secret.
+
+        Raises ``InputError`` for a sampler of ``local://``, which exists in this process only.
+
+        Example::
+
+            from tinkex.local import LocalServer
+
+            with LocalServer() as server, tinkex.ServiceClient(base_url=server.base_url, api_key="tml-any") as service:
+                handle = service.create_sampling_client(base_model="tinkex/byte-lm").get_sampler_handle()
+                # in another process, while this one keeps the session alive:
+                sampler = tinkex.SamplingClient.from_sampler_handle(handle, api_key="tml-any")
+                print(sampler.get_base_model())
+        """
         if self._session.config.is_local:
             raise InputError(
                 "a sampler of local:// cannot leave its process, which alone knows the server's key; run "
@@ -206,7 +268,11 @@ class SamplingClient(Created, QueueStateObserver):
     def from_sampler_handle(
         cls, handle: str, *, api_key: str | None = None, retry_config: RetryConfig | None = None
     ) -> SamplingClient:
-        """A client of the same sampler, with ``api_key`` or the environment's. The session stays its maker's."""
+        """Make a client of the sampler that ``get_sampler_handle`` named, in this or another process.
+
+        ``api_key`` defaults to ``TINKER_API_KEY``. The process that made the sampler must keep its session
+        alive. Raises ``InputError`` if ``handle`` is not such a text, and ``APIError`` if there is no server.
+        """
         try:
             state = json.loads(base64.urlsafe_b64decode(handle))
             base_url, session_id, sampler = (

@@ -122,15 +122,19 @@ class SessionManager:
     """Keeps sessions alive: each gets a heartbeat every ``heartbeat_interval`` seconds until it is stopped.
 
     Heartbeats run on a few threads, and those that fall due within a twentieth of the interval run
-    together. A server that hangs delays only its own sessions. A final refusal (a 4xx other than 408, 409
-    and 429) removes the session and tells its owner. Any other failure keeps the session; after
+    together. A server that hangs delays only its own sessions. An answer that means that the session has ended
+    (``SessionEndedError``) removes the session and tells its owner. Any other failure keeps the session; after
     ``warn_after`` seconds without success a warning is logged, at most once a minute.
 
     ``SessionManager.default()`` is shared by the clients of the process. A program that needs another
-    interval makes a manager of its own, in a ``with`` block or with ``close`` at the end::
+    interval makes a manager of its own, in a ``with`` block or with ``close`` at the end.
 
-        with SessionManager(heartbeat_interval=5.0) as manager:
-            service = ServiceClient(session_manager=manager)
+    Example::
+
+        with tinkex.SessionManager(heartbeat_interval=5.0) as manager:
+            with tinkex.ServiceClient(base_url="local://", session_manager=manager):
+                for session in manager.sessions():
+                    print(session.session_id, f"{session.age:.1f} s old", session.last_error)
     """
 
     _shared: ClassVar[dict[str, SessionManager]] = {}
@@ -177,6 +181,12 @@ class SessionManager:
         transport if it is None. If the server ends the session, ``on_end`` is called once, on a worker
         thread and without any lock; a bound method is held weakly, so it keeps no client alive. Raises
         ``APIError`` if the session cannot be started, and ``ClientClosedError`` if the manager is closed.
+
+        Example::
+
+            with tinkex.SessionManager() as manager:  # a session without a ServiceClient
+                session_id = manager.start_session(tinkex.Config(base_url="local://"))
+                manager.stop_session(session_id, timeout=2.0)
         """
         if self._beats.closed:
             raise _closed()

@@ -80,7 +80,7 @@ class FastTokenizer:
     """A tokenizer read from a file ``tokenizer.json`` by the ``tokenizers`` package."""
 
     def __init__(self, path: Path) -> None:
-        self.backend = importlib.import_module("tokenizers").Tokenizer.from_file(str(path))
+        self.backend: Any = importlib.import_module("tokenizers").Tokenizer.from_file(str(path))
         config = path.with_name("tokenizer_config.json")
         settings = json.loads(config.read_text("utf-8")) if config.exists() else {}
         eos = settings.get("eos_token")

@@ -405,7 +405,7 @@ def test_a_bar_shows_on_a_terminal_once_the_work_takes_long(
         update(1, 2)
     assert terminal.getvalue() == ""
 
-    monkeypatch.setattr(progress, "PATIENCE", 0.0)
+    monkeypatch.setattr(progress, "SHOW_AFTER", 0.0)
     monkeypatch.setenv("TERM", "xterm")
     with progress.progress("long work") as update:
         update(1, 2)
@@ -415,3 +415,11 @@ def test_a_bar_shows_on_a_terminal_once_the_work_takes_long(
     assert "long work" in terminal.getvalue()
     assert "the output" not in terminal.getvalue()
     assert capsys.readouterr().out == "the output\n"
+
+
+@pytest.mark.parametrize("command", [["model", "list", "--base-url", "local://"], ["serve"], ["quickstart"]])
+def test_a_missing_package_of_the_embedded_server_is_named_with_its_extra(
+    tinkex_here: Tinkex, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    tinkex_here(*command).fails(1, "numpy", "pip install 'tinkex[local]'")

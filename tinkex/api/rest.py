@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote, urljoin
+from urllib.parse import urljoin, urlsplit
 
-from tinkex.api.call import post, read, send
-from tinkex.errors import APIResponseValidationError, InputError, NotFoundError, RequestFailedError
-from tinkex.http.transport import Response, Transport
+from tinkex.api.call import get, post, read, segment, send
+from tinkex.errors import APIResponseValidationError, NotFoundError, RequestFailedError
+from tinkex.http.transport import Transport
 from tinkex.types.rest import (
     CheckpointsListResponse,
     CopyWeightsResponse,
     ExternalWeightsUrlsResponse,
     GetSessionResponse,
     ListSessionsResponse,
+    TraceExportResponse,
     TrainingRun,
     TrainingRunsResponse,
 )
 from tinkex.types.session_search import SessionSearchRequest, SessionSearchResponse
+from tinkex.wire.validation import decode
 
 
 def list_training_runs(
@@ -25,22 +27,22 @@ def list_training_runs(
 ) -> TrainingRunsResponse:
     """A page of training runs."""
     query = {"limit": limit, "offset": offset, "access_scope": access_scope, "project_id": project_id}
-    return read(TrainingRunsResponse, _get(transport, "/training_runs", **query))
+    return read(TrainingRunsResponse, get(transport, "/training_runs", **query))
 
 
 def get_training_run(transport: Transport, run: str, access_scope: str) -> TrainingRun:
     """One training run."""
-    return read(TrainingRun, _get(transport, f"/training_runs/{segment(run)}", access_scope=access_scope))
+    return read(TrainingRun, get(transport, f"/training_runs/{segment(run)}", access_scope=access_scope))
 
 
 def list_checkpoints(transport: Transport, run: str) -> CheckpointsListResponse:
     """All checkpoints of a run."""
-    return read(CheckpointsListResponse, _get(transport, f"/training_runs/{segment(run)}/checkpoints"))
+    return read(CheckpointsListResponse, get(transport, f"/training_runs/{segment(run)}/checkpoints"))
 
 
 def list_user_checkpoints(transport: Transport, limit: int, offset: int) -> CheckpointsListResponse:
     """A page of the caller's checkpoints over all runs."""
-    return read(CheckpointsListResponse, _get(transport, "/checkpoints", limit=limit, offset=offset))
+    return read(CheckpointsListResponse, get(transport, "/checkpoints", limit=limit, offset=offset))
 
 
 def delete_checkpoint(transport: Transport, run: str, checkpoint_id: str) -> None:
@@ -52,9 +54,14 @@ def delete_checkpoint(transport: Transport, run: str, checkpoint_id: str) -> Non
             raise
 
 
-def set_published(transport: Transport, run: str, checkpoint_id: str, published: bool) -> None:
-    """Let everybody read a checkpoint, or only its owner again."""
-    send(transport, "POST" if published else "DELETE", checkpoint(run, checkpoint_id) + "/publish")
+def publish(transport: Transport, run: str, checkpoint_id: str) -> None:
+    """Let everybody read a checkpoint."""
+    send(transport, "POST", checkpoint(run, checkpoint_id) + "/publish")
+
+
+def unpublish(transport: Transport, run: str, checkpoint_id: str) -> None:
+    """Let only its owner read a checkpoint again."""
+    send(transport, "DELETE", checkpoint(run, checkpoint_id) + "/publish")
 
 
 def set_ttl(transport: Transport, run: str, checkpoint_id: str, ttl_seconds: int | None) -> None:
@@ -65,21 +72,34 @@ def set_ttl(transport: Transport, run: str, checkpoint_id: str, ttl_seconds: int
 def external_weights_urls(transport: Transport, run: str, checkpoint_id: str) -> ExternalWeightsUrlsResponse:
     """Signed URLs of the files of a checkpoint."""
     path = checkpoint(run, checkpoint_id) + "/external_weights_urls"
-    return read(ExternalWeightsUrlsResponse, _get(transport, path))
+    return read(ExternalWeightsUrlsResponse, get(transport, path))
 
 
 def archive_url(transport: Transport, run: str, checkpoint_id: str) -> str:
-    """The signed URL of a checkpoint as one archive; raises ``InternalServerError`` 503 while it is made."""
+    """The signed URL of a checkpoint as one archive; raises ``InternalServerError`` 503 while it is made.
+
+    A server that sends the archive itself is refused, and its answer is left unread.
+    """
     path = checkpoint(run, checkpoint_id) + "/archive"
-    answer = transport.request("GET", path, final=(503,), expected=_REDIRECTS)
-    location = answer.headers.get("Location")
-    if not location or answer.status not in _REDIRECTS:
+    answer = transport.request("GET", path, final=(503,), expected=_REDIRECTS, limit=0)
+    if answer.status not in _REDIRECTS:
         raise APIResponseValidationError(
             f"the server answered {answer.status} instead of a redirect to the archive",
             method="GET",
             url=path,
         )
-    return urljoin(f"{transport.base_url}/api/v1{path}", location)
+    asked = f"{transport.base_url}/api/v1{path}"
+    return decode(
+        "link to an archive", lambda location: _absolute(asked, location), answer.headers.get("Location")
+    )
+
+
+def _absolute(asked: str, location: str | None) -> str:
+    """Where a redirect leads; raises ``ValueError`` for one that leads nowhere."""
+    url = urljoin(asked, location or "")
+    if not location or urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+        raise ValueError("it leads to no web server")
+    return url
 
 
 def copy_weights(
@@ -96,12 +116,12 @@ def copy_weights(
 def list_sessions(transport: Transport, limit: int, offset: int, access_scope: str) -> ListSessionsResponse:
     """A page of session ids."""
     query = {"limit": limit, "offset": offset, "access_scope": access_scope}
-    return read(ListSessionsResponse, _get(transport, "/sessions", **query))
+    return read(ListSessionsResponse, get(transport, "/sessions", **query))
 
 
 def get_session(transport: Transport, session_id: str, access_scope: str) -> GetSessionResponse:
     """One session."""
-    answer = _get(transport, f"/sessions/{segment(session_id)}", access_scope=access_scope)
+    answer = get(transport, f"/sessions/{segment(session_id)}", access_scope=access_scope)
     return read(GetSessionResponse, answer)
 
 
@@ -120,27 +140,16 @@ def trace_export_url(transport: Transport, session_id: str) -> str | None:
 
     Raises ``RequestFailedError`` if it could not be made.
     """
-    answer = _get(transport, f"/sessions/{segment(session_id)}/trace_export")
-    fields = answer if isinstance(answer, dict) else {}
-    status, url = fields.get("status"), fields.get("url")
-    if status == "failed":
+    export = read(TraceExportResponse, get(transport, f"/sessions/{segment(session_id)}/trace_export"))
+    if export.status == "failed":
         raise RequestFailedError(
-            f"the trace of session {session_id} could not be made: {fields.get('error')}",
-            session_id,
-            "server",
+            f"the trace of session {session_id} could not be made: {export.error}", session_id, "server"
         )
-    if status == "ready" and isinstance(url, str):
-        return url
-    if status != "pending":
-        raise APIResponseValidationError("the server's answer is no state of a trace export", body=answer)
+    if export.status == "ready" and export.url is not None:
+        return export.url
+    if export.status != "pending":
+        raise APIResponseValidationError(f"a trace export cannot be {export.status!r} without a url")
     return None
-
-
-def segment(text: str) -> str:
-    """``text`` as one segment of a URL path; raises ``InputError`` for what cannot be one."""
-    if not isinstance(text, str) or text in ("", ".", ".."):
-        raise InputError(f"not an id: {text!r}")
-    return quote(text, safe=":@")
 
 
 def checkpoint(run: str, checkpoint_id: str) -> str:
@@ -150,8 +159,3 @@ def checkpoint(run: str, checkpoint_id: str) -> str:
 
 
 _REDIRECTS = (301, 302, 303, 307, 308)
-
-
-def _get(transport: Transport, path: str, **query: object) -> Any:
-    answer: Response = transport.request("GET", path, query=query)
-    return answer.json()

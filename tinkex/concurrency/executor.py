@@ -84,8 +84,12 @@ class DaemonExecutor(Executor):
         self.run(call)
         return call.future
 
-    def shutdown(
-        self, wait: bool = True, *, cancel_futures: bool = False, timeout: float | None = None
+    def shutdown(  # the signature of Executor.shutdown, with a timeout
+        self,
+        wait: bool = True,  # noqa: FBT001, FBT002
+        *,
+        cancel_futures: bool = False,
+        timeout: float | None = None,
     ) -> None:
         """Accept no more tasks, and if ``wait`` join the threads, for at most ``timeout`` seconds.
 

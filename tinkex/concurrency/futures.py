@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
+import inspect
 import threading
 import time
 import traceback
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import Future, InvalidStateError
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+
+Twin = Callable[[Callable[..., object]], Callable[P, R]]
+"""A decorator that turns a declaration, a method with a name and a docstring alone, into a method."""
 
 
 class HasCause(Protocol):
@@ -127,27 +131,68 @@ def finished(value: T) -> APIFuture[T]:
     return future
 
 
-def at_once(method: Callable[P, APIFuture[T]]) -> Callable[P, Coroutine[Any, Any, APIFuture[T]]]:
+def blocking(method: Callable[P, APIFuture[T]]) -> Callable[P, T]:
+    """Turn a method that returns a future into one that blocks for the result."""
+
+    def block(*args: P.args, **kwargs: P.kwargs) -> T:
+        return method(*args, **kwargs).result()
+
+    return _declared(block, method, _result_of(method))(method)
+
+
+def future_of(method: Callable[P, T]) -> Twin[P, APIFuture[T]]:
+    """The ``_async`` twin of a ``blocking`` method: the call returns the future, and does not block."""
+    start: Callable[P, APIFuture[T]] = _unblocked(method)
+
+    def twin(*args: P.args, **kwargs: P.kwargs) -> APIFuture[T]:
+        return start(*args, **kwargs)
+
+    return _declared(twin, start, start.__annotations__["return"])
+
+
+def at_once(method: Callable[P, APIFuture[T]]) -> Twin[P, Coroutine[Any, Any, APIFuture[T]]]:
     """The ``_async`` twin of a method that returns a future: awaiting the call gives the future, as officially."""
 
     async def twin(*args: P.args, **kwargs: P.kwargs) -> APIFuture[T]:
         return method(*args, **kwargs)
 
-    return _named_after(method, twin, f"As ``{method.__name__}``.")
+    return _declared(twin, method, method.__annotations__["return"])
 
 
-def awaited(method: Callable[P, APIFuture[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """The ``_async`` twin of a method that returns a future: awaiting the call gives the result."""
+def awaited(method: Callable[P, Awaitable[T]]) -> Twin[P, Coroutine[Any, Any, T]]:
+    """The ``_async`` twin of a method that returns a future: awaiting the call gives the result.
+
+    ``method`` may also be a ``blocking`` method that makes a client; the twin does not block.
+    """
+    start: Callable[P, APIFuture[T]] = _unblocked(method)
 
     async def twin(*args: P.args, **kwargs: P.kwargs) -> T:
-        return await method(*args, **kwargs)
+        return await start(*args, **kwargs)
 
-    return _named_after(method, twin, f"``{method.__name__}``, awaited.")
+    return _declared(twin, start, _result_of(start))
 
 
-def _named_after(method: Callable[P, Any], twin: Callable[P, R], doc: str) -> Callable[P, R]:
-    functools.update_wrapper(twin, method)
-    twin.__name__ += "_async"
-    twin.__qualname__ += "_async"
-    twin.__doc__ = doc
-    return twin
+def _declared(function: Callable[P, R], method: Callable[P, Any], returns: str) -> Twin[P, R]:
+    """A decorator that gives ``function``, named and described as in a declaration.
+
+    ``inspect.signature`` shows the parameters of ``method``, and ``returns`` as what the function returns.
+    """
+
+    def decorate(declaration: Callable[..., object]) -> Callable[P, R]:
+        shown: Any = functools.update_wrapper(function, declaration)
+        shown.__annotations__ = {**method.__annotations__, "return": returns}
+        shown.__signature__ = inspect.signature(method).replace(return_annotation=returns)
+        return function
+
+    return decorate
+
+
+def _unblocked(method: Callable[P, Any]) -> Any:
+    """The method that returns a future: the one that ``blocking`` was applied to, or ``method`` itself."""
+    return getattr(method, "__wrapped__", method)
+
+
+def _result_of(method: Callable[P, APIFuture[T]]) -> str:
+    """The annotation of the result: ``int`` for a method annotated with ``APIFuture[int]``."""
+    annotation: str = method.__annotations__["return"]
+    return annotation.removeprefix("APIFuture[").removesuffix("]")

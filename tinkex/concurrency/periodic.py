@@ -34,7 +34,7 @@ class Task(ABC):
     """Work that runs once per interval. The tasks of one ``group`` share a limited number of threads."""
 
     group: str
-    due = 0.0
+    due: float = 0.0
     """When the next turn begins, by ``time.monotonic()``."""
     underway = False
     """Whether the task runs or waits for a thread. If so, its next turn is skipped, so turns never pile up."""
@@ -81,7 +81,7 @@ class _Group(Generic[T]):
         self._threads += more
         return [self.waiting.popleft() for _ in range(more)]
 
-    def next_task(self, late: bool) -> T | None:
+    def next_task(self, *, late: bool) -> T | None:
         """Return the next task for a thread that has finished one, or None if the thread is to end.
 
         ``late`` is whether the finished task was late.
@@ -241,7 +241,7 @@ class PeriodicTasks(Generic[T]):
             with self._changed:
                 task.underway = False
                 self._ended.notify_all()
-                task = group.next_task(late)
+                task = group.next_task(late=late)
 
     def _reset(self) -> None:
         lock = threading.RLock()

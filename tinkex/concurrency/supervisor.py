@@ -53,6 +53,18 @@ class ClientSupervisor:
 
     It stands in for a supervisor process: a child that fails to start leaves nothing behind and harms
     no other. Children are held weakly, so one that nobody uses any more drops out by itself.
+
+    Example::
+
+        from tinkex.concurrency.executor import DaemonExecutor
+
+        executor = DaemonExecutor(max_workers=4, name="children")
+        supervisor = tinkex.ClientSupervisor(executor)
+        future = supervisor.start_child(lambda: tinkex.RestClient(base_url="local://"))
+        rest = future.result(timeout=60)
+        print(supervisor.children())
+        supervisor.shutdown()  # closes the children
+        executor.shutdown()
     """
 
     def __init__(self, executor: DaemonExecutor) -> None:

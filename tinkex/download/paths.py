@@ -1,4 +1,4 @@
-"""Where files with names that somebody else chose may go."""
+"""Paths of downloaded files, whose names come from the server and cannot be trusted."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from tinkex.errors import TinkerError
 
 
 class UnsafeDownloadError(TinkerError):
-    """What the server sent is not safe to keep: it leaves its folder, is no plain file, or is too much."""
+    """The server sent a file that is not safe to keep: outside its folder, not a plain file, or too large."""
 
 
 def inside(directory: Path, name: str) -> Path:
-    """The path of ``name`` under ``directory``; raises ``UnsafeDownloadError`` if it could lead elsewhere."""
+    """Return the path of ``name`` in ``directory``. Raises ``UnsafeDownloadError`` if it could be outside."""
     parts = [part for part in name.split("/") if part != "."]
-    # A backslash or colon leads elsewhere on Windows; "" is an absolute path or a doubled slash.
+    # A backslash or a colon can lead outside on Windows. An empty part is an absolute path or a doubled slash.
     if not parts or {"", ".."} & set(parts) or set("\\:\0") & set(name):
         raise UnsafeDownloadError(f"refused a file with the name {name!r}")
     return directory.joinpath(*parts)

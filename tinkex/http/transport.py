@@ -36,7 +36,7 @@ from tinkex.http.connections import CuttableAdapter
 from tinkex.http.endpoint import resolve
 from tinkex.http.retry import backoff, is_retryable, longest_backoff, retry_after
 from tinkex.http.trace import trace_headers
-from tinkex.http.trouble import trouble_with
+from tinkex.http.trouble import Trouble, trouble_with
 from tinkex.http.watch import Call
 from tinkex.observability.redact import redact
 
@@ -80,18 +80,20 @@ class Transport:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.base_url, key = resolve(config)
+        base_url, key = resolve(config)
+        self.base_url: str = base_url
         self._prefix = self.base_url + "/api/v1"
         self._credential: Credential = (
             FixedKey(key) if key else command_credential(config.credential_cmd or "")
         )
-        self.identity = (self.base_url, hashlib.sha256(repr((key, config.credential_cmd)).encode()).digest())
+        digest = hashlib.sha256(repr((key, config.credential_cmd)).encode()).digest()
+        self.identity: tuple[str, bytes] = (self.base_url, digest)
         """Equal for transports to the same server with the same credential; does not give the credential away."""
         self._key_sent = key or ""
         self._secret_headers = tuple(
             value for name, value in config.default_headers.items() if _SECRET_HEADER.search(name)
         )
-        self.trouble = trouble_with(self.base_url)
+        self.trouble: Trouble = trouble_with(self.base_url)
         self._closed = threading.Event()
         self._answered = False
         self._connect()

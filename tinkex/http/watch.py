@@ -8,7 +8,7 @@ from time import perf_counter
 from types import TracebackType
 
 from tinkex.errors import APIError
-from tinkex.metrics import counters
+from tinkex.http.counters import counters
 from tinkex.observability import hooks
 
 logger = logging.getLogger("tinkex")
@@ -20,12 +20,12 @@ class Call:
     __slots__ = ("_began", "bytes_in", "method", "path", "request_id", "size", "status", "tries")
 
     def __init__(self, method: str, path: str, size: int) -> None:
-        self.method = method
-        self.path = path
-        self.size = size
-        self.tries = 0
+        self.method: str = method
+        self.path: str = path
+        self.size: int = size
+        self.tries: int = 0
         self.status: int | None = None
-        self.bytes_in = 0
+        self.bytes_in: int = 0
         self.request_id: str | None = None
 
     def __enter__(self) -> Call:

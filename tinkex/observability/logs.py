@@ -7,7 +7,7 @@ import warnings
 
 from tinkex.observability.redact import redact
 
-logger = logging.getLogger("tinkex")
+logger: logging.Logger = logging.getLogger("tinkex")
 
 FORMAT = "%(asctime)s %(levelname)-7s %(name)s %(message)s"
 LEVELS = ("debug", "info", "warning", "error")

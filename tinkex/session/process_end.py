@@ -9,6 +9,7 @@ default action, a handler ends the sessions first, and lets the process die of t
 from __future__ import annotations
 
 import atexit
+import functools
 import os
 import signal
 import sys
@@ -48,6 +49,7 @@ def end_with_process(session: OpenSession, *, on_sigterm: bool) -> None:
     _open.add(session)
     may_set_handlers = threading.current_thread() is threading.main_thread()
     if on_sigterm and may_set_handlers and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        _in_forked_children()
         signal.signal(signal.SIGTERM, _on_sigterm)
 
 
@@ -65,6 +67,30 @@ def _on_sigterm(number: int, frame: FrameType | None) -> None:
     finally:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
+
+
+@functools.cache
+def _in_forked_children() -> None:
+    """Let SIGTERM kill a forked child, which has no session of its own to end, by the default action again.
+
+    Python drops the signals that reach a child before it is set up. So SIGTERM is held back until then: a child
+    that is terminated as soon as it is forked, as process pools do, must not survive that.
+    """
+    masks: dict[int, Any] = {}
+
+    def before() -> None:
+        masks[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def after() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masks.pop(threading.get_ident()))
+
+    def after_in_child() -> None:
+        if signal.getsignal(signal.SIGTERM) is _on_sigterm:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        after()
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=before, after_in_parent=after, after_in_child=after_in_child)
 
 
 @atexit.register

@@ -18,12 +18,13 @@ from tinkex.concurrency.at_fork import renew_after_fork
 from tinkex.concurrency.executor import DaemonExecutor
 from tinkex.concurrency.futures import APIFuture
 from tinkex.concurrency.lifetime import Lifetime
-from tinkex.concurrency.limits import ByteBudget, pause_of
+from tinkex.concurrency.limits import ByteBudget, Pause, pause_of
 from tinkex.concurrency.living import Living
 from tinkex.config import Config
 from tinkex.errors import ClientClosedError, SessionEndedError, TinkerError
 from tinkex.http.transport import Transport
 from tinkex.polling.result import ResultPoller
+from tinkex.session import process_end
 from tinkex.session.process_end import Status
 from tinkex.session.telemetry import Telemetry
 from tinkex.session_manager import SessionManager
@@ -50,7 +51,7 @@ class AttachedSession:
     """The one who keeps a session alive reports on it."""
 
     def __init__(self, config: Config, session_id: str) -> None:
-        self.lifetime = Lifetime()
+        self.lifetime: Lifetime = Lifetime()
         transport, flags = connect(config)
         self._attach(config, transport, flags, session_id)
 
@@ -60,12 +61,13 @@ class AttachedSession:
         self.flags = flags
         self.id = session_id
         self._executors: Living[DaemonExecutor] = Living()
-        self.executor = self.start_executor(WORK_THREADS, "work")
-        self.sampling_executor = self.start_executor(max(1, flags.sample_max_concurrent_requests), "sample")
-        self.pause = pause_of(transport.identity)
-        self.dispatch_budget = ByteBudget(flags.sample_dispatch_bytes_semaphore_size)
-        self.response_budget = ByteBudget(flags.inflight_response_bytes_semaphore_size)
-        self.poller = ResultPoller(transport, flags)
+        self.executor: DaemonExecutor = self.start_executor(WORK_THREADS, "work")
+        samples = max(1, flags.sample_max_concurrent_requests)
+        self.sampling_executor: DaemonExecutor = self.start_executor(samples, "sample")
+        self.pause: Pause = pause_of(transport.identity)
+        self.dispatch_budget: ByteBudget = ByteBudget(flags.sample_dispatch_bytes_semaphore_size)
+        self.response_budget: ByteBudget = ByteBudget(flags.inflight_response_bytes_semaphore_size)
+        self.poller: ResultPoller = ResultPoller(transport, flags)
         self._dynamic: tuple[float, DynamicFlags] | None = None
 
     def check(self) -> None:
@@ -105,12 +107,13 @@ class AttachedSession:
 class Session(AttachedSession):
     """A live session: what an attached one has, its counters, its heartbeat, and how it ended.
 
-    Held by the service and by every child, so it beats for as long as one of them is in use.
+    Held by the service and by every child, so it beats for as long as one of them is in use. What nobody has
+    finished by the end of the process is finished then; see ``process_end``.
     """
 
     def __init__(self, config: Config, manager: SessionManager) -> None:
         self.manager = manager
-        self.lifetime = Lifetime()  # first, for a beat may end the session before this is through
+        self.lifetime: Lifetime = Lifetime()  # first, for a beat may end the session before this is through
         self._lock = threading.Lock()
         transport, flags = connect(config)
         try:
@@ -120,7 +123,7 @@ class Session(AttachedSession):
             raise
         self._attach(config, transport, flags, session_id)
         if config.telemetry and not config.is_local:
-            self.telemetry = Telemetry(transport, session_id)
+            self.telemetry: Telemetry | None = Telemetry(transport, session_id)
             self.telemetry.session_started()
         self._owner = os.getpid()
         self._model_numbers = itertools.count()
@@ -134,6 +137,7 @@ class Session(AttachedSession):
         )
         self._finalizer.atexit = False
         renew_after_fork(self)
+        process_end.end_with_process(self, on_sigterm=config.end_session_on_sigterm)
 
     def made_by(self, pid: int) -> bool:
         """Whether that process started the session, and so is the one to finish it."""
@@ -164,6 +168,7 @@ class Session(AttachedSession):
                 return
             was_open = self.lifetime.is_open
             self.lifetime.close(ClientClosedError(f"the client of session {self.id} was closed"))
+        process_end.forget(self)
         end = time.monotonic() + seconds
         is_mine = was_open and self.made_by(os.getpid())
         if self.telemetry is not None:
@@ -187,6 +192,11 @@ class Session(AttachedSession):
             for executor in self._executors.all():
                 executor.shutdown(timeout=max(0.1, end - time.monotonic()))
             self._finalizer.detach()
+
+    def end_session(self, status: Status, seconds: float) -> None:
+        """``finish`` for the end of the process: with one try, and only in the process that made the session."""
+        if self.made_by(os.getpid()):
+            self.finish(status, None, seconds, tries=1)
 
     def _on_end(self, error: SessionEndedError) -> None:
         self.lifetime.end(error)

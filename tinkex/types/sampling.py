@@ -1,4 +1,4 @@
-"""What is asked of a sampler and what comes back."""
+"""The request and the answer of a sampler."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ if TYPE_CHECKING:
 
 StopReason = Literal["stop", "length"]
 TopkRows = list[list[tuple[int, float]] | None]
-"""For each position up to k ``(token id, logprob)`` pairs, best first; None where nothing was computed."""
+"""For each position up to k pairs ``(token id, logprob)``, best first, or None if nothing was computed."""
 
 EMPTY_LOGPROB = -99999.0
-"""With token id 0, marks an empty cell of a top-k matrix on the wire."""
+"""An empty cell of a top-k matrix has this logprob and the token id 0."""
 
 
 @dataclass
 class SamplingParams:
-    """How to draw tokens. ``stop=None`` keeps the model's own end token; ``stop=[]`` stops for nothing.
+    """How tokens are sampled.
 
-    ``check`` (called before anything is sent) raises ``InputError`` for values out of range.
+    ``stop`` has texts or token ids that end a sequence. None means the model's own end token, and an empty list
+    means that nothing ends a sequence but ``max_tokens``. Raises ``InputError`` for values out of range.
     """
 
     max_tokens: int | None = None
@@ -34,15 +35,15 @@ class SamplingParams:
     stop: str | Sequence[str] | Sequence[int] | None = None
     temperature: float = 1.0
     top_k: int = -1
-    """Only the k likeliest tokens; -1 for all."""
+    """Sample only from the k likeliest tokens; -1 means from all."""
     top_p: float = 1.0
-    """Only the likeliest tokens that together have this probability."""
+    """Sample only from the likeliest tokens that together have this probability."""
 
     def __post_init__(self) -> None:
         self.check()
 
     def check(self) -> None:
-        """Raise ``InputError`` if a value cannot be sent."""
+        """Raise ``InputError`` if a value is out of range. Called again when the request is made."""
         if self.max_tokens is not None:
             whole("max_tokens", self.max_tokens, at_least=1)
         if self.seed is not None:
@@ -59,7 +60,7 @@ class SamplingParams:
                     whole("a stop token", item, at_least=0)
 
     def to_wire(self) -> dict[str, Any]:
-        """The JSON object to send."""
+        """Return the JSON object to send."""
         stop = self.stop if self.stop is None or isinstance(self.stop, str) else list(self.stop)
         fields = {
             "max_tokens": self.max_tokens,
@@ -74,25 +75,28 @@ class SamplingParams:
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """What one ``sample`` call asks of a sampling session."""
+    """The request of one ``sample`` call. Raises ``InputError`` for values that are not valid."""
 
     prompt: ModelInput
     num_samples: int
     sampling_params: SamplingParams
     prompt_logprobs: bool = False
-    """Also score the prompt."""
+    """Whether the answer has the logprobs of the prompt tokens."""
     topk_prompt_logprobs: int = 0
-    """The k likeliest tokens at each position of the prompt; 0 for none."""
+    """How many of the likeliest tokens the answer has for each position of the prompt."""
     topk_sample_logprobs: int = 0
-    """The k likeliest tokens at each sampled position; 0 for none."""
+    """How many of the likeliest tokens the answer has for each sampled position."""
     target_prompt_logprobs: TensorData | None = None
-    """int64 ``[len(prompt) - 1, K]``: the ids to score at each position after the first, -1 for none."""
+    """Token ids whose logprobs the answer has, for each prompt position after the first.
+
+    An int64 tensor of shape ``[len(prompt) - 1, K]``; -1 stands for no token.
+    """
     prompt_alt_tokens_k: int = 0
-    """So many draws at each position of the prompt after the first; 0 for none."""
+    """How many alternative tokens are sampled at each position of the prompt after the first."""
     prompt_logprobs_last_n: int | None = None
-    """Score only the last n tokens of the prompt; None for all."""
+    """The answer has only the logprobs of the last n prompt tokens; None means of all."""
     record_stability_info: bool = False
-    """Let the server keep what the loss ``stable_reinforce`` needs of each sampled sequence."""
+    """Whether the server keeps, for each sampled sequence, the data that the loss ``stable_reinforce`` needs."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.prompt, ModelInput):
@@ -119,9 +123,9 @@ class SampleRequest:
 
 @dataclass(frozen=True)
 class TopkLogprobs:
-    """Two numpy matrices of shape ``(length, k)``: int32 token ids and float32 logprobs.
+    """Two numpy matrices of shape ``(length, k)``: token ids as int32 and logprobs as float32.
 
-    An empty cell is ``(0, -99999.0)``.
+    An empty cell has the token id 0 and the logprob -99999.0.
     """
 
     token_ids: np.ndarray[Any, Any]
@@ -130,7 +134,7 @@ class TopkLogprobs:
 
 @dataclass(frozen=True)
 class PromptAltTokens:
-    """Draws from the model at every prompt position after the first, each tensor ``[len(prompt) - 1, k]``."""
+    """Tokens sampled at every prompt position after the first. Each tensor has shape ``[len(prompt) - 1, k]``."""
 
     tokens: TensorData
     logprobs: TensorData
@@ -138,14 +142,14 @@ class PromptAltTokens:
 
 @dataclass(frozen=True)
 class SampledSequence:
-    """One sampled continuation."""
+    """One sampled continuation of a prompt."""
 
     stop_reason: StopReason
     tokens: list[int]
     logprobs: list[float] | None = None
-    """Of each token, natural log; None if the server sent none."""
+    """The natural logarithm of the probability of each token, or None if the server sent none."""
     sequence_id: str = ""
-    """Distinct per sequence: the server's id, or one made here where the server gives none."""
+    """A distinct id: that of the server, or one made by the client if the server gives none."""
     topk_logprobs: TopkRows | None = None
 
     @property
@@ -162,7 +166,7 @@ class SampledSequence:
 
     @property
     def topk_logprobs_np(self) -> TopkLogprobs | None:
-        """``topk_logprobs`` as matrices. Needs numpy."""
+        """``topk_logprobs`` as two matrices. Needs numpy."""
         return _matrices(self.topk_logprobs)
 
 
@@ -172,10 +176,10 @@ class SampleResponse:
 
     sequences: Sequence[SampledSequence]
     prompt_logprobs: list[float | None] | None = None
-    """Of each prompt token, natural log; None where none was computed (the first token)."""
+    """The natural logarithm of the probability of each prompt token; None for the first token."""
     topk_prompt_logprobs: TopkRows | None = None
     target_prompt_logprobs: TensorData | None = None
-    """float32, of the shape and layout that was asked for; 0.0 where the request had -1."""
+    """The logprobs of the requested target tokens, as float32 of their shape; 0.0 for a target of -1."""
     prompt_cache_hit_tokens: int = 0
     prompt_alt_tokens: PromptAltTokens | None = None
 
@@ -186,11 +190,11 @@ class SampleResponse:
 
     @property
     def topk_prompt_logprobs_np(self) -> TopkLogprobs | None:
-        """``topk_prompt_logprobs`` as matrices. Needs numpy."""
+        """``topk_prompt_logprobs`` as two matrices. Needs numpy."""
         return _matrices(self.topk_prompt_logprobs)
 
     def with_sequence_ids(self, ids: Sequence[str]) -> SampleResponse:
-        """The same answer with these ids on its sequences, in order."""
+        """Return the same answer with these ids on its sequences, in order."""
         named = [replace(sequence, sequence_id=name) for sequence, name in zip(self.sequences, ids)]
         return replace(self, sequences=named)
 
