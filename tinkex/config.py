@@ -6,6 +6,7 @@ configs share nothing but the process. Its ``repr`` hides secrets.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import threading
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeGuard
 from urllib.parse import urlsplit
 
-from tinkex.errors import ConfigError, parse_json
+from tinkex.errors import ConfigError
 
 DEFAULT_BASE_URL = "https://tinker.thinkingmachines.dev/services/tinker-prod"
 """The hosted service, used when neither an argument nor ``TINKER_BASE_URL`` names another."""
@@ -185,10 +186,10 @@ def stored_key() -> str | None:
     except OSError:
         return None
     try:
-        stored = parse_json(content)
+        stored = json.loads(content)
         record = stored.get("keys", {}).get(stored.get("default"))
         return None if record is None else str(record["key"])
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         pass
     # Raised outside the handler: the first error may hold the content of the file, and with it a key.
     raise ConfigError(f"{path} is damaged: delete it and run 'tinkex auth login'")

@@ -8,14 +8,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from tinkex.errors import (
-    APIResponseValidationError,
-    APIStatusError,
-    RequestFailedError,
-    decode_body,
-    describe_body,
-    status_error,
-)
+from tinkex.errors import APIResponseValidationError, APIStatusError, RequestFailedError, describe_body
+from tinkex.http.refusal import decode_body, status_error
 from tinkex.http.transport import JSON, PROTO, Response, Transport
 from tinkex.wire.validation import decode
 

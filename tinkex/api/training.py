@@ -241,7 +241,12 @@ def _read_message(kind: type[M], name: str, result: Result) -> M:
 def _read_optim_step(result: Result) -> OptimStepResponse:
     # By hand: this is a hot path, and dataclasses-json is slow.
     metrics = json_result(result, "optim_step", has="metrics").get("metrics")
-    return OptimStepResponse(None if metrics is None else json_codec.decode_metrics(metrics))
+    numbers = metrics is None or (
+        isinstance(metrics, dict) and all(type(value) in (int, float) for value in metrics.values())
+    )
+    if not numbers:
+        raise APIResponseValidationError("the metrics of an optim_step are not numbers by name", body=metrics)
+    return OptimStepResponse(metrics)
 
 
 def _read_opened_sampler(result: Result) -> OpenedSampler:

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, Protocol, TypeGuard
 
 from tinkex.concurrency.at_fork import renew_after_fork
 from tinkex.config import is_credential
-from tinkex.errors import ConfigError, parse_json
+from tinkex.errors import ConfigError
+from tinkex.http.json_text import parse_json
 
 COMMAND_TIMEOUT = 30.0
 EXPIRY_MARGIN = 60.0

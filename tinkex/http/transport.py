@@ -28,14 +28,14 @@ from tinkex.errors import (
     APITimeoutError,
     ClientClosedError,
     TinkerError,
-    parse_json,
-    status_error,
 )
 from tinkex.http.auth import Credential, FixedKey, RenewedCredential, command_credential
 from tinkex.http.causes import BROKEN, cause_in_words, never_connected
 from tinkex.http.connections import CuttableAdapter
 from tinkex.http.content import TooLarge, read_content
 from tinkex.http.endpoint import resolve
+from tinkex.http.json_text import parse_json
+from tinkex.http.refusal import status_error
 from tinkex.http.retry import backoff, is_retryable, longest_backoff, retry_after
 from tinkex.http.trace import trace_headers
 from tinkex.http.trouble import Trouble, trouble_with

@@ -80,14 +80,6 @@ def decode_forward_backward(answer: Any) -> ForwardBackwardOutput:
     return decode("forward_backward result", _read_forward_backward, answer)
 
 
-def decode_metrics(metrics: Any) -> dict[str, float]:
-    """The metrics of a result; raises ``APIResponseValidationError`` if they are not numbers by name.
-
-    NaN and infinities are kept: they occur in training that diverges.
-    """
-    return decode("object of metrics", _read_metrics, metrics)
-
-
 def _encode_chunk(chunk: ModelInputChunk) -> dict[str, Any]:
     if chunk.type == "encoded_text":
         tokens = chunk.tokens if isinstance(chunk.tokens, (list, tuple)) else list(map(int, chunk.tokens))
