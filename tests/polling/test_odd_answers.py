@@ -1,4 +1,4 @@
-"""Answers to a poll that are none: asked for again while ``Config.outage_timeout`` lasts, and never taken for results."""
+"""Answers to a poll that cannot be used: the poll is repeated for ``Config.outage_timeout``, and none is a result."""
 
 from __future__ import annotations
 
