@@ -127,7 +127,7 @@ class RenewedCredential:
 
 def command_credential(command: str) -> RenewedCredential:
     """Return the credential that ``command`` prints on its standard output; the shell runs it, at most 30 s."""
-    import subprocess  # here, for few need it
+    import subprocess
 
     def run() -> str:
         printed, status = b"", 0
