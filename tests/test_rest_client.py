@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 import pytest
 from clients import config
 from listings import CHECKPOINT, NOON, PATH, RUN, USAGE, checkpoint, cursor, training_run
-from servers import Reply, ScriptedServer
+from servers import Reply, Reset, ScriptedServer
 
 import tinkex
 from tinkex import RestClient, types
@@ -331,3 +331,13 @@ def test_against_the_embedded_server(tmp_path: Any) -> None:
             assert [checkpoint.tinker_path for checkpoint in client.iter_checkpoints()] == [sampler]
             with pytest.raises(tinkex.NotFoundError):
                 client.download_checkpoint(state, tmp_path / "gone").result(60)
+
+
+def test_a_deletion_whose_answer_was_lost_has_worked(server: ScriptedServer) -> None:
+    gone = Reply(404, {"detail": "no such checkpoint"})
+    with RestClient(config=config(server)) as client:
+        server.once(CHECKPOINT, Reset(), gone)
+        client.delete_checkpoint(RUN, "weights/final").result(60)
+        server.once(CHECKPOINT, gone)
+        with pytest.raises(tinkex.NotFoundError):
+            client.delete_checkpoint(RUN, "weights/final").result(60)

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 from clients import PARAMS, PROMPT, config
-from servers import ScriptedServer
+from servers import Hang, ScriptedServer
 
 import tinkex
 from tinkex import types
@@ -152,3 +152,20 @@ def test_the_base_model_is_known_without_an_endpoint_for_it(
     saved = service.create_sampling_client(model_path="tinker://run/sampler_weights/a")
     assert saved.get_base_model() == "base"
     assert server.requests.to("/weights_info")[0].json() == {"tinker_path": "tinker://run/sampler_weights/a"}
+
+
+def test_close_fails_the_samples_in_flight_at_once(server: ScriptedServer) -> None:
+    with tinkex.ServiceClient(config=config(server)) as service:
+        sampler = service.create_sampling_client(base_model="base")
+        other = service.create_sampling_client(base_model="base")
+        server.on("/retrieve_future", Hang())
+        futures = [sampler.sample(PROMPT, 1, PARAMS) for _ in range(3)]
+        others = other.sample(PROMPT, 1, PARAMS)
+        server.requests.wait_for("/retrieve_future", 4)
+        sampler.close()
+        for future in futures:
+            with pytest.raises(tinkex.ClientClosedError, match="sampling client"):
+                future.result(0)
+        assert not others.done()
+        with pytest.raises(tinkex.ClientClosedError):
+            sampler.sample(PROMPT, 1, PARAMS)

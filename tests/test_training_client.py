@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import wait
+import gc
+import weakref
+from concurrent.futures import Future, wait
+from typing import Any
 
 import pytest
-from clients import seq_ids, when
-from servers import ScriptedServer
+from clients import config, seq_ids, wait_until, when
+from servers import Reply, Reset, ScriptedServer
 
 import tinkex
 from tinkex import types
@@ -120,3 +123,40 @@ def test_an_unload_that_failed_may_be_tried_again(
     with pytest.raises(tinkex.InternalServerError):
         training.unload().result(60)
     training.unload().result(60)
+
+
+def test_an_unload_whose_answer_was_lost_has_worked(
+    server: ScriptedServer, training: tinkex.TrainingClient
+) -> None:
+    server.once("/unload_model", Reset(), Reply(404, {"detail": "no such model"}))
+    assert training.unload().result(60).model_id == training.model_id
+    with pytest.raises(tinkex.ClientClosedError, match="unloaded"):
+        training.optim_step()
+
+
+def test_an_unload_of_a_model_that_is_not_there_is_refused(
+    server: ScriptedServer, training: tinkex.TrainingClient
+) -> None:
+    server.once("/unload_model", Reply(404, {"detail": "no such model"}))
+    with pytest.raises(tinkex.NotFoundError):
+        training.unload().result(60)
+
+
+def test_a_failed_future_keeps_no_client_alive(server: ScriptedServer) -> None:
+    with tinkex.ServiceClient(config=config(server, wire_format="json", outage_timeout=0.2)) as service:
+        training = service.create_lora_training_client("base")
+        server.once("/optim_step", Reply(422, {"detail": "refused"}))
+        server.once("/retrieve_future", {"error": "boom", "category": "server"})
+        futures: list[Future[Any]] = [training.optim_step(), training.optim_step()]
+        for future in futures:
+            with pytest.raises(tinkex.TinkerError):
+                future.result(60)
+        gone = weakref.ref(training)
+        gc.collect()
+        gc.disable()  # so that only the counts of references end it
+        try:
+            del training, future
+            wait_until(lambda: gone() is None)
+        finally:
+            gc.enable()
+        assert all(future.done() for future in futures)
