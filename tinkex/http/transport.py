@@ -321,6 +321,7 @@ class Transport:
         # Session.send would add cookies, redirects and hooks, none of which the protocol has, for half as
         # much again. Tracing and mocking tools put their own in its place; then they get their call.
         if _session_send_is_replaced():
+            request.prepare_cookies({})  # requests looks into them where it is answered with a redirect
             settings = {**self._settings, "stream": True, "allow_redirects": False}
             return self._session.send(request, timeout=timeouts, **settings)
         return self._adapter.send(request, timeout=timeouts, **self._settings)

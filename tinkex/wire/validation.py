@@ -12,6 +12,9 @@ Given = TypeVar("Given")
 Read = TypeVar("Read")
 
 _MOST_DIMENSIONS = 64
+_LARGEST = 2**31
+_LARGEST_EMPTY = 2**20
+"""Values. Those of an empty tensor, such as one of shape ``[n, 0]``, take no bytes, so nothing else bounds them."""
 
 
 def decode(what: str, reader: Callable[[Given], Read], given: Given, body: object = None) -> Read:
@@ -59,12 +62,17 @@ def check_shape(shape: Sequence[int]) -> None:
     """Raise ``ValueError`` if no tensor has this shape."""
     if len(shape) > _MOST_DIMENSIONS:
         raise ValueError(f"a tensor has at most {_MOST_DIMENSIONS} dimensions, not {len(shape)}")
-    if any(size < 0 for size in shape):
-        raise ValueError(f"the shape {list(shape)} has a negative size")
+    if any(size < 0 for size in shape) or _extent(shape) > _LARGEST:
+        raise ValueError(f"no tensor has the shape {list(shape)}")
 
 
 def check_count(shape: Sequence[int], count: int) -> None:
     """Raise ``ValueError`` unless ``count`` values fill a dense tensor of this shape."""
     check_shape(shape)
-    if math.prod(shape) != count:
+    if math.prod(shape) != count or (not count and _extent(shape) > _LARGEST_EMPTY):
         raise ValueError(f"{count} values do not fill a tensor of shape {list(shape)}")
+
+
+def _extent(shape: Sequence[int]) -> int:
+    """The product of the sizes other than 0: how much a loop over a tensor without values may have to do."""
+    return math.prod(size or 1 for size in shape)
