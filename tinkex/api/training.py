@@ -1,4 +1,4 @@
-"""The numbered requests of one model. The server runs them in the order of ``seq_id``: 1, 2, 3 …
+"""The numbered requests of one model. The server runs them in the order of their ``seq_id``, from 1.
 
 Each function submits one request and returns the promise of its result. A request that is sent again under the
 same ``seq_id`` must be the same, and gets the same promise.
@@ -241,9 +241,7 @@ def _read_message(kind: type[M], name: str, result: Result) -> M:
 def _read_optim_step(result: Result) -> OptimStepResponse:
     # By hand: this is a hot path, and dataclasses-json is slow.
     metrics = json_result(result, "optim_step", has="metrics").get("metrics")
-    if metrics is not None and not isinstance(metrics, dict):
-        raise APIResponseValidationError("the metrics of an optim_step are no JSON object", body=metrics)
-    return OptimStepResponse(metrics)
+    return OptimStepResponse(None if metrics is None else json_codec.decode_metrics(metrics))
 
 
 def _read_opened_sampler(result: Result) -> OpenedSampler:

@@ -7,7 +7,6 @@ import functools
 import inspect
 import threading
 import time
-import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import Future, InvalidStateError
 from typing import Any, ParamSpec, Protocol, TypeVar
@@ -89,39 +88,32 @@ class APIFuture(Future[T]):
                 hook()
         return cancelled
 
-    def fulfil(self, work: Callable[[], T]) -> None:
-        """Set the outcome of ``work()``, be it a value or an error; nothing happens if cancelled meanwhile."""
+    def fulfil(self, work: Callable[[], T]) -> BaseException | None:
+        """Set the outcome of ``work()``, be it a value or an error; nothing happens if cancelled meanwhile.
+
+        Returns the error, whose traceback still has the variables of ``work``; see ``forget_variables``.
+        """
         if self.cancelled():
-            return
+            return None
         try:
             value = work()
         except BaseException as error:
             self.on_cancel = None
-            self.fail(error)
-            del self, work  # which the error's traceback would keep
-            return
+            return self.fail(error)
         self.on_cancel = None
         try:
             self.set_result(value)
         except InvalidStateError:
             pass
+        return None
 
-    def fail(self, error: BaseException) -> None:
-        """Set an error, unless there is an outcome already."""
-        _forget_variables(error)
+    def fail(self, error: BaseException) -> BaseException:
+        """Set an error, unless there is an outcome already; returns the error."""
         try:
             self.set_exception(error)
         except InvalidStateError:
             pass
-
-
-def _forget_variables(error: BaseException | None) -> None:
-    """Keep the tracebacks of ``error`` and its causes without the variables, which would keep clients alive."""
-    for _ in range(10):
-        if error is None:
-            return
-        traceback.clear_frames(error.__traceback__)
-        error = error.__cause__ or error.__context__
+        return error
 
 
 def finished(value: T) -> APIFuture[T]:

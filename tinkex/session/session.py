@@ -10,6 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tinkex.api import service as api
@@ -78,7 +79,7 @@ class AttachedSession:
         """The future of ``work()``, which runs on a thread of the session. Raises as ``check`` does."""
         self.check()
         future: APIFuture[T] = APIFuture()
-        self.executor.run_or_do(lambda: future.fulfil(work))
+        self.executor.run_or_do(partial(future.fulfil, work))
         return future
 
     def start_executor(self, max_workers: int, name: str) -> DaemonExecutor:

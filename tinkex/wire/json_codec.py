@@ -49,7 +49,7 @@ def encode_forward_backward(
     data: Sequence[Datum],
     loss_fn: str,
     loss_fn_config: Mapping[str, float | str] | None,
-    forward_only: bool,
+    forward_only: bool,  # noqa: FBT001
 ) -> dict[str, Any]:
     """The body of a forward or forward-backward request."""
     work: dict[str, Any] = {
@@ -78,6 +78,14 @@ def decode_sample(answer: Any) -> SampleResponse:
 def decode_forward_backward(answer: Any) -> ForwardBackwardOutput:
     """The result of a forward or forward-backward request; raises ``APIResponseValidationError`` if it is none."""
     return decode("forward_backward result", _read_forward_backward, answer)
+
+
+def decode_metrics(metrics: Any) -> dict[str, float]:
+    """The metrics of a result; raises ``APIResponseValidationError`` if they are not numbers by name.
+
+    NaN and infinities are kept: they occur in training that diverges.
+    """
+    return decode("object of metrics", _read_metrics, metrics)
 
 
 def _encode_chunk(chunk: ModelInputChunk) -> dict[str, Any]:
@@ -152,15 +160,15 @@ def _read_forward_backward(answer: Any) -> ForwardBackwardOutput:
             {name: _read_tensor(tensor) for name, tensor in _object("an output", output).items()}
             for output in _list("loss_fn_outputs", fields["loss_fn_outputs"])
         ],
-        metrics={} if metrics is None else _read_metrics(_object("metrics", metrics)),
+        metrics={} if metrics is None else _read_metrics(metrics),
     )
 
 
-def _read_metrics(metrics: dict[str, Any]) -> dict[str, float]:
-    """Numbers by name. NaN and infinities are kept: they occur in training that diverges."""
-    for value in _numbers("metrics", list(metrics.values())):
+def _read_metrics(metrics: Any) -> dict[str, float]:
+    found = _object("metrics", metrics)
+    for value in _numbers("metrics", list(found.values())):
         float(value)  # raises for an integer beyond all floats
-    return metrics
+    return found
 
 
 def _read_tensor(tensor: Any) -> TensorData:
@@ -234,7 +242,7 @@ def _numbers(name: str, values: Any) -> list[float]:
     return numbers
 
 
-def _logprobs(name: str, values: Any, gaps: bool = False) -> list[Any]:
+def _logprobs(name: str, values: Any, *, gaps: bool = False) -> list[Any]:
     """The floats in a list, which with ``gaps`` may hold None too."""
     if not _are(_list(name, values), float):
         found = [value for value in values if value is not None] if gaps else values
