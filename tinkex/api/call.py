@@ -1,4 +1,4 @@
-"""JSON calls, and reading their answers into types."""
+"""Helpers of the endpoints: JSON requests, and the conversion of answers into messages."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ M = TypeVar("M", bound=Message)
 
 
 def post(transport: Transport, path: str, payload: Mapping[str, Any], **options: Any) -> Any:
-    """POST ``payload`` as JSON; the answer's JSON. ``options`` as ``Transport.request`` takes them."""
+    """POST ``payload`` as JSON; return the JSON of the answer. ``options`` are those of ``Transport.request``."""
     return send(transport, "POST", path, payload, **options).json()
 
 
 def send(
     transport: Transport, method: str, path: str, payload: Mapping[str, Any] | None = None, **options: Any
 ) -> Response:
-    """Send ``payload`` as JSON (None for no body); the answer as it came."""
+    """Send ``payload`` as JSON, or no body if it is None; return the answer."""
     body = None if payload is None else json.dumps(payload, separators=(",", ":")).encode()
     return transport.request(method, path, body, **options)
 
 
 def read(kind: type[M], answer: object) -> M:
-    """``answer`` as ``kind``; raises ``APIResponseValidationError`` if a field is missing or mistyped."""
+    """Convert ``answer`` into a message of class ``kind``.
+
+    Raises ``APIResponseValidationError`` if a field is missing or has a wrong type.
+    """
     try:
         return kind.from_dict(answer)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -1,4 +1,4 @@
-"""The children of a service: started on an executor, listed while they live, closed together."""
+"""The clients of a service: they are created on an executor, listed while they are in use, and closed together."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Self = TypeVar("Self", bound="Created")
 
 
 class Created:
-    """A client that is also the finished future of itself.
+    """A client that is also a finished future of itself.
 
-    In the official SDK creating a client gives a future that acts as the client; so here
-    ``service.create_sampling_client(...).result()`` and ``await`` work too, and give the client.
+    In the official SDK, creating a client returns a future that also acts as the client. To run the same
+    programs, a client here has the methods of a future: ``result()`` and ``await`` return the client itself.
     """
 
     def result(self: Self, timeout: float | None = None) -> Self:
@@ -40,7 +40,7 @@ class Created:
 
 
 class Child(Protocol):
-    """A client that a supervisor can end."""
+    """A client that a supervisor can close."""
 
     def close(self) -> None:
         """Close the client."""
@@ -77,7 +77,7 @@ class ClientSupervisor:
         renew_after_fork(self)
 
     def start_child(self, make: Callable[[], C]) -> APIFuture[C]:
-        """Run ``make`` on the executor; the future of the client it returns."""
+        """Run ``make`` on the executor; return the future of the client that it makes."""
         future: APIFuture[C] = APIFuture()
 
         def start() -> None:
@@ -104,7 +104,7 @@ class ClientSupervisor:
         return self._children.all()
 
     def shutdown(self) -> None:
-        """Close all children; those still being made are closed as soon as they are."""
+        """Close all clients. Clients that are still being created are closed as soon as they exist."""
         with self._lock:
             self._shut_down = True
             children = self._children.all()
