@@ -23,7 +23,7 @@ def read_version() -> str:
 
 
 EXTRAS = {
-    "local": ["numpy>=1.26", "flask>=3.0", "waitress>=3.0", "safetensors>=0.4", "threadpoolctl>=3.1"],
+    "local": ["numpy>=1.26", "waitress>=3.0", "safetensors>=0.4", "threadpoolctl>=3.1"],
     "cli": ["click>=8.1.3", "rich>=13.0"],
     "tokenizers": ["tokenizers>=0.15", "huggingface_hub>=0.20"],
     "zstd": ["zstandard>=0.22; python_version < '3.14'"],

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any
@@ -113,7 +114,8 @@ class APIError(TinkerError):
         self.message = message
         self.method = method
         self.url = url
-        self.body = body
+        # Text can be printed and pickled whatever it says; JSON nested too deeply cannot.
+        self.body = body if _is_shallow(body) else None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), str(self), self.__dict__)
@@ -243,10 +245,27 @@ def decode_body(content: bytes) -> object:
         return None
     text = content.decode("utf-8", "replace")
     try:
-        decoded: object = json.loads(text)
+        decoded: object = parse_json(text)
     except ValueError:
         return text
-    return decoded
+    return decoded if _is_shallow(decoded) else text
+
+
+def parse_json(content: bytes | str) -> Any:
+    """The value of a JSON document, read with one parser wherever a server sends one.
+
+    Raises ``ValueError`` for everything else: text that is not UTF-8, half of a surrogate pair, an integer of
+    thousands of digits, nesting deeper than the parser can follow. ``NaN`` and ``Infinity`` are floats here;
+    where a number must be finite the reader of the field says so.
+    """
+    try:
+        text = content.decode("utf-8") if isinstance(content, bytes) else content
+        value = json.loads(text)
+        if "\\" in text and _SURROGATE.search(text):
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except (RecursionError, MemoryError) as error:
+        raise ValueError(f"JSON that cannot be read: {type(error).__name__}") from None
+    return value
 
 
 def describe_body(body: object) -> str:
@@ -261,6 +280,25 @@ def describe_body(body: object) -> str:
                 break
     text = body if isinstance(body, str) else json.dumps(body) if body is not None else "(no body)"
     return text if len(text) <= 500 else text[:500] + "…"
+
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_DEEPEST = 100
+"""Levels of nesting that an error keeps of a body. No server has more to say."""
+
+
+def _is_shallow(value: object) -> bool:
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, (dict, list))
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not level:
+            return True
+    return False
 
 
 def _rebuild(kind: type[APIError], text: str, state: dict[str, Any]) -> APIError:

@@ -414,7 +414,7 @@ class RestClient(AdminClient):
 
     def get_sampler(self, sampler_id: str) -> APIFuture[GetSamplerResponse]:
         """Ask what a sampling session samples from: its base model, and its weights if it has any."""
-        return self._start(info.get_sampler, api.segment(sampler_id))
+        return self._start(info.get_sampler, sampler_id)
 
     @awaited(get_sampler)
     async def get_sampler_async(self) -> None:

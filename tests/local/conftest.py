@@ -52,7 +52,8 @@ class Api:
         return [each["metrics"]["loss:sum"] for each in losses]
 
     def sampler(self, model: str) -> str:
-        saved = self.run("save_weights_for_sampler", model_id=model, sampling_session_seq_id=0)
+        number = next(self._numbers)
+        saved = self.run("save_weights_for_sampler", model_id=model, sampling_session_seq_id=number)
         return str(saved["sampling_session_id"])
 
     def sample(self, sampler: str, text: str, **more: Any) -> dict[str, Any]:

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from tinkex.local.adamw import AdamParams, AdamState, adamw_step, clipped, gradient_norm
-from tinkex.local.arrays import Floats, Weights
-from tinkex.local.batches import Batch, Datum
-from tinkex.local.lora import LoraSpec
-from tinkex.local.losses import LOSSES
-from tinkex.local.model import CONTEXT, AdaptedModel, BaseModel
-from tinkex.local.training import TrainingModel
+from tinkex.local.model.adamw import AdamParams, AdamState, adamw_step, clipped, gradient_norm
+from tinkex.local.model.arrays import Floats, Weights
+from tinkex.local.model.batch import Batch, Datum
+from tinkex.local.model.lora import LoraSpec
+from tinkex.local.model.losses import LOSSES
+from tinkex.local.model.network import CONTEXT, AdaptedModel, BaseModel
+from tinkex.local.model.training import TrainingModel
 
 BASE = BaseModel(np.float64)
 

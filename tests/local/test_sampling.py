@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinkex.local.sampling import SampleRequest, choose
+from tinkex.local.model.sampling import SampleRequest, choose
 
 from .conftest import Api, datum, prompt
 

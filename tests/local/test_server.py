@@ -88,7 +88,7 @@ def test_a_process_with_an_embedded_server_ends_at_once() -> None:
     program = """if True:
         import threading, time, requests
         from tinkex.local import embedded
-        from tinkex.local.futures import Promise
+        from tinkex.local.work.promises import Promise
         polling, wait = threading.Event(), Promise.wait
         Promise.wait = lambda promise, seconds: polling.set() or wait(promise, seconds)
         server = embedded(None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime
 
-from tinkex.api.call import read
+from tinkex.api.call import get, read
 from tinkex.http.transport import Transport
 from tinkex.types.admin import AuditLogResponse, BillingUsageResponse, CurrentCheckpointStorageUsageResponse
 
@@ -14,17 +14,16 @@ def billing_usage(
 ) -> BillingUsageResponse:
     """Get the usage between two times, hour by hour."""
     query = {"starting_on": starting_on.isoformat(), "ending_before": ending_before.isoformat()}
-    return read(BillingUsageResponse, transport.request("GET", "/billing/usage/events", query=query).json())
+    return read(BillingUsageResponse, get(transport, "/billing/usage/events", **query))
 
 
 def checkpoint_storage(transport: Transport, project_id: str | None) -> CurrentCheckpointStorageUsageResponse:
     """Get the present storage of checkpoints, of one project or of all projects."""
-    path = "/billing/usage/checkpoints/current"
-    answer = transport.request("GET", path, query={"project_id": project_id}).json()
+    answer = get(transport, "/billing/usage/checkpoints/current", project_id=project_id)
     return read(CurrentCheckpointStorageUsageResponse, answer)
 
 
 def audit_log(transport: Transport, event_type: str, day: date | None) -> AuditLogResponse:
     """Get the events of one day; ``day`` None is the present day."""
-    query = {"event_type": event_type, "day": None if day is None else day.isoformat()}
-    return read(AuditLogResponse, transport.request("GET", "/audit", query=query).json())
+    on = None if day is None else day.isoformat()
+    return read(AuditLogResponse, get(transport, "/audit", event_type=event_type, day=on))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from tinkex.api.call import post
+from tinkex.api.call import post, read
 from tinkex.api.futures import Promise, Result, json_result, submit
 from tinkex.errors import APIResponseValidationError
 from tinkex.http.transport import Transport
+from tinkex.types.flags import JoinSamplingSessionResponse
 from tinkex.types.sampling import SampleRequest, SampleResponse
 from tinkex.wire import json_codec
 
@@ -37,10 +38,7 @@ def create_sampling_session(
 def join_sampling_session(transport: Transport, sampling_session_id: str) -> int:
     """Get a number that tells this client from the others that share the sampling session."""
     answer = post(transport, "/join_sampling_session", {"sampling_session_id": sampling_session_id})
-    counter = answer.get("client_counter") if isinstance(answer, dict) else None
-    if not isinstance(counter, int) or isinstance(counter, bool) or counter < 0:
-        raise APIResponseValidationError("the server's answer has no client_counter", body=answer)
-    return counter
+    return read(JoinSamplingSessionResponse, answer).client_counter
 
 
 def sample(

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from tinkex.api.call import post, read
+from tinkex.api.call import post, read, segment
 from tinkex.api.futures import Promise, Result, json_result, submit
 from tinkex.config import Config
-from tinkex.errors import (
-    APIResponseValidationError,
-    APIStatusError,
-    NotFoundError,
-    SessionEndedError,
-    describe_body,
-)
+from tinkex.errors import APIStatusError, NotFoundError, SessionEndedError, describe_body
 from tinkex.http.transport import Transport
 from tinkex.types.flags import (
     CreateSessionResponse,
@@ -31,21 +25,21 @@ PROTOCOL_VERSION = "0.38.0"
 
 
 def client_config(transport: Transport) -> ServerFlags:
-    """Get the flags of the server, or the defaults if the server does not have this endpoint."""
+    """Get the flags of the server, or the defaults if it has no such endpoint or answers null."""
     try:
         answer = post(transport, "/client/config", {"sdk_version": PROTOCOL_VERSION})
     except NotFoundError:
         return ServerFlags()
-    return read(ServerFlags, _without_nulls(answer))
+    return read(ServerFlags, {} if answer is None else answer)
 
 
 def dynamic_config(transport: Transport) -> DynamicFlags:
-    """Get the flags that may change, or the defaults if the server does not have this endpoint."""
+    """Get the flags that may change, or the defaults if the server has no such endpoint or answers null."""
     try:
         answer = post(transport, "/client/dynamic_config", {"sdk_version": PROTOCOL_VERSION}, tries=1)
     except NotFoundError:
         return DynamicFlags()
-    return read(DynamicFlags, _without_nulls(answer))
+    return read(DynamicFlags, {} if answer is None else answer)
 
 
 def create_session(transport: Transport, config: Config) -> CreateSessionResponse:
@@ -96,7 +90,7 @@ def finish_session(
         payload["detail"] = detail
     transport_options: dict[str, Any] = {"timeout": timeout, "tries": tries}
     try:
-        post(transport, f"/sessions/{session_id}/finish", payload, **transport_options)
+        post(transport, f"/sessions/{segment(session_id)}/finish", payload, **transport_options)
     except NotFoundError:
         pass
 
@@ -125,12 +119,3 @@ def _read_loss_id(result: Result) -> str:
     from tinkex.types.custom_loss import CreateCustomLossResponse
 
     return read(CreateCustomLossResponse, json_result(result, "create_custom_loss")).loss_id
-
-
-def _without_nulls(answer: Any) -> Mapping[str, Any]:
-    """Return the flags that are not null, because a null flag, or a null answer, means the default."""
-    if answer is None:
-        return {}
-    if not isinstance(answer, dict):
-        raise APIResponseValidationError("the server's flags are no JSON object", body=answer)
-    return {name: value for name, value in answer.items() if value is not None}

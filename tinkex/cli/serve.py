@@ -23,16 +23,35 @@ from tinkex.cli.output import show
     type=click.Path(file_okay=False, path_type=Path),
     help="Keeps checkpoints. [default: they are kept in memory]",
 )
-@click.option("--api-key", help="The key to ask for. [default: any will do]")
+@click.option(
+    "--api-key",
+    envvar="TINKEX_LOCAL_API_KEY",
+    show_envvar=True,
+    help="The key to ask for. [default: any will do] Given here, it can be seen in the list of processes.",
+)
+@click.option(
+    "--allow-host",
+    multiple=True,
+    metavar="NAME",
+    help="Also answer requests made to this host name; may be repeated. [default: localhost and the address of "
+    "--host; with --host 0.0.0.0, any IP address]",
+)
 @calls.output
-def serve(call: calls.Call, host: str, port: int, directory: Path | None, api_key: str | None) -> None:
+def serve(
+    call: calls.Call,
+    host: str,
+    port: int,
+    directory: Path | None,
+    api_key: str | None,
+    allow_host: tuple[str, ...],
+) -> None:
     """Run the embedded server until Ctrl-C or SIGTERM. Its URL is printed once it answers."""
     from tinkex.local import LocalServer
 
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
-    server = LocalServer(directory, host=host, port=port, api_key=api_key)
+    server = LocalServer(directory, host=host, port=port, api_key=api_key or None, allowed_hosts=allow_host)
     try:
         server.start()
     except OSError as error:

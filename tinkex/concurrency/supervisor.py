@@ -50,10 +50,10 @@ C = TypeVar("C", bound=Child)
 
 
 class ClientSupervisor:
-    """Starts clients on a ``concurrent.futures`` executor and keeps track of those that live.
+    """Creates clients on a ``concurrent.futures`` executor, and knows those that are in use.
 
-    It stands in for a supervisor process: a child that fails to start leaves nothing behind and harms
-    no other. Children are held weakly, so one that nobody uses any more drops out by itself.
+    A client that cannot be created leaves nothing behind and affects no other. Clients are held weakly, so a
+    client that nobody uses any more is forgotten.
 
     Example::
 

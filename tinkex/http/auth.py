@@ -120,7 +120,6 @@ class RenewedCredential:
 
 def command_credential(command: str) -> RenewedCredential:
     """The credential that ``command`` (run by the shell, at most 30 s) prints on its standard output."""
-
     import subprocess  # here, for few need it
 
     def run() -> str:

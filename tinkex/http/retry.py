@@ -1,4 +1,4 @@
-"""When to try a request again, and how long to wait before."""
+"""The rules for retries: which answers are tried again, and after how many seconds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ JITTER = 0.25
 
 
 def is_retryable(status: int, headers: Mapping[str, str]) -> bool:
-    """408, 409, 429 and 5xx are tried again, unless the server's ``x-should-retry`` says otherwise."""
+    """Return whether to try again after this status: 408, 409, 429 and 5xx.
+
+    The header ``x-should-retry`` of the answer overrides this.
+    """
     advice = headers.get("x-should-retry")
     if advice in ("true", "false"):
         return advice == "true"
@@ -20,21 +23,28 @@ def is_retryable(status: int, headers: Mapping[str, str]) -> bool:
 
 
 def backoff(attempt: int, first: float, longest: float) -> float:
-    """Seconds to wait after try number ``attempt`` (from 1): doubling from ``first`` to ``longest``, with jitter."""
+    """Return the seconds to wait after try number ``attempt`` (from 1).
+
+    The wait doubles from ``first`` up to ``longest``, with a jitter of 25 % either way.
+    """
     return min(first * 2.0 ** min(attempt - 1, 30), longest) * random.uniform(1 - JITTER, 1 + JITTER)
 
 
 def longest_backoff(attempt: int, first: float, longest: float) -> float:
-    """The most seconds that ``backoff`` gives for the same arguments."""
+    """Return the longest wait that ``backoff`` can return for the same arguments."""
     return min(first * 2.0 ** min(attempt - 1, 30), longest) * (1 + JITTER)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """The wait in seconds that the server asks for (``retry-after-ms``, or ``Retry-After``: seconds or a date)."""
+    """Return the wait in seconds that the server asks for, or None.
+
+    The headers are ``retry-after-ms``, and ``Retry-After`` with seconds or a date.
+    """
     millis = _number(headers.get("retry-after-ms"))
     if millis is not None:
         return millis / 1000
-    value = headers.get("Retry-After") or headers.get("retry-after")  # of an answer, or of an error
+    # The headers of an error are a plain dictionary with names in lower case.
+    value = headers.get("Retry-After") or headers.get("retry-after")
     seconds = _number(value)
     if seconds is not None or value is None:
         return seconds

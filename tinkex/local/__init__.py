@@ -1,6 +1,7 @@
 """The embedded Tinker server, and the byte tokenizer of its model.
 
-`tinkex.local.byte_tokenizer` needs nothing; everything else needs the extra: `pip install 'tinkex[local]'`.
+Everything here needs the extra ``local`` (``pip install 'tinkex[local]'``), except
+``tinkex.local.byte_tokenizer``, which needs only the standard library.
 """
 
 from __future__ import annotations
@@ -9,18 +10,17 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .server import LocalServer, embedded
+    from tinkex.local.server import LocalServer, embedded
 
 __all__ = ["LocalServer", "embedded"]
 
-_NEEDED = ("numpy", "flask", "waitress", "safetensors", "threadpoolctl")
+_NEEDED = ("numpy", "waitress", "safetensors", "threadpoolctl")
 
 
 def __getattr__(name: str) -> Any:
-    """Load the server when it is first asked for, so that the tokenizer alone loads nothing.
+    """Import the server when it is first used, so that importing the tokenizer does not import numpy.
 
-    Raises:
-        ImportError: the extra is not installed.
+    Raises ``ImportError`` if the extra is not installed.
     """
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -28,6 +28,6 @@ def __getattr__(name: str) -> Any:
     if missing:
         message = f"the embedded server needs {', '.join(missing)}: pip install 'tinkex[local]'"
         raise ModuleNotFoundError(message, name=__name__)
-    from . import server
+    from tinkex.local import server
 
     return getattr(server, name)

@@ -1,8 +1,9 @@
-"""`python -m tinkex.local`: serve until Ctrl-C or SIGTERM."""
+"""``python -m tinkex.local``: serve until Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import threading
@@ -10,18 +11,19 @@ from collections.abc import Sequence
 
 from tinkex.local import LocalServer
 
+KEY_VARIABLE = "TINKEX_LOCAL_API_KEY"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m tinkex.local",
-        description="Serve a small trainable language model by the Tinker protocol.",
+    """Serve as ``arguments`` say, by default those of the command line; the exit status."""
+    options = _parser().parse_args(arguments)
+    server = LocalServer(
+        options.directory,
+        host=options.host,
+        port=options.port,
+        api_key=options.api_key or os.environ.get(KEY_VARIABLE) or None,
+        allowed_hosts=options.allow_host,
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8000, help="0 picks a free one (default: %(default)s)")
-    parser.add_argument("--directory", help="keep checkpoints here (default: in memory)")
-    parser.add_argument("--api-key", help="ask for this key (default: take any)")
-    options = parser.parse_args(arguments)
-    server = LocalServer(options.directory, host=options.host, port=options.port, api_key=options.api_key)
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
@@ -31,11 +33,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"cannot serve on {options.host}:{options.port}: {error}", file=sys.stderr)
         return 1
     print(f"Tinker server on {server.base_url}", flush=True)
-    # Short waits: on Windows a plain wait would not see Ctrl-C.
+    # The waits are short because on Windows a longer one would not notice Ctrl-C.
     while not ended.wait(0.5):
         pass
     server.stop()
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tinkex.local",
+        description="Serve a small trainable language model by the Tinker protocol.",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="0 picks a free one (default: %(default)s)")
+    parser.add_argument("--directory", help="keep checkpoints here (default: in memory)")
+    parser.add_argument(
+        "--api-key",
+        help="ask clients for this key (default: take any). Other users of this machine can see it in the list of "
+        f"processes; they cannot if it is set in the environment, as {KEY_VARIABLE}",
+    )
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="also answer requests made to this host name; may be repeated. Without it, requests must be made to "
+        "localhost or to the address of --host; with --host 0.0.0.0, to any IP address",
+    )
+    return parser
 
 
 if __name__ == "__main__":

@@ -1,58 +1,68 @@
-"""The Flask application: authentication, errors, and the endpoints under `/api/v1`."""
+"""The WSGI application: which requests are let in, which endpoint answers them, and how errors are answered."""
 
 from __future__ import annotations
 
 import hmac
 import logging
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from flask import Flask, jsonify, request
-from werkzeug.exceptions import HTTPException
-
-from .problems import Refused
-from .routes import billing, rest, sampling, service, training
-from .state import State
+from tinkex.local.errors import LocalError
+from tinkex.local.model.errors import ModelError
+from tinkex.local.protocol.refused import Refused
+from tinkex.local.routes import ROUTES
+from tinkex.local.routes.routing import Router
+from tinkex.local.routes.statuses import refused
+from tinkex.local.state import State
+from tinkex.local.web.answer import Answer, document, refusal
+from tinkex.local.web.hosts import Hosts
+from tinkex.local.web.request import Request
 
 logger = logging.getLogger("tinkex.local")
 PREFIX = "/api/v1"
 
 
-def make_app(state: State, api_key: str | None) -> Flask:
-    """The WSGI application of one server; `api_key` None takes any key, or none."""
-    app = Flask("tinkex.local", static_folder=None)
-    app.json.sort_keys = False  # type: ignore[attr-defined]
-    app.json.compact = True  # type: ignore[attr-defined]
-    for module in (service, training, sampling, rest, billing):
-        app.register_blueprint(module.routes(state), url_prefix=PREFIX)
+class App:
+    """Answers the requests of one server. Without an ``api_key``, clients may use any key or none."""
 
-    @app.before_request
-    def authenticate() -> None:
-        if api_key is None or request.endpoint in ("service.health", "rest.download"):
-            return
-        given = request.headers.get("X-API-Key", "")
-        if not hmac.compare_digest(given.encode(), api_key.encode()):
+    def __init__(self, state: State, hosts: Hosts, api_key: str | None) -> None:
+        self._state = state
+        self._hosts = hosts
+        self._api_key = None if api_key is None else api_key.encode()
+        self._router = Router(PREFIX, ROUTES)
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer one request, as WSGI has it."""
+        request = Request(environ)
+        answer = self._answer(request)
+        start_response(answer.status_line, answer.all_headers)
+        return () if request.method == "HEAD" else (answer.body,)
+
+    def _answer(self, request: Request) -> Answer:
+        try:
+            self._hosts.check(request)
+            return self._routed(request)
+        except Refused as error:
+            return refusal(error)
+        except (LocalError, ModelError) as error:
+            return refusal(refused(error))
+        except RecursionError:
+            return refusal(Refused(400, "the body is nested too deeply"))
+        except Exception as error:
+            logger.exception("%s %s failed", request.method, request.path)
+            return document({"detail": f"server fault: {type(error).__name__}: {error}"}, 500)
+
+    def _routed(self, request: Request) -> Answer:
+        try:
+            route = self._router.find(request)
+        except Refused:
+            self._check_key(request)
+            raise
+        if route.needs_key:
+            self._check_key(request)
+        return route.endpoint(self._state, request)
+
+    def _check_key(self, request: Request) -> None:
+        given = (request.header("X-API-Key") or "").encode()
+        if self._api_key is not None and not hmac.compare_digest(given, self._api_key):
             raise Refused(401, "the X-API-Key header is missing or wrong")
-
-    @app.errorhandler(Refused)
-    def refused(problem: Refused) -> Any:
-        response = jsonify({"detail": problem.detail})
-        response.status_code = problem.status
-        if problem.status == 409:
-            # Clients try a 409 again, as one that passes; here it means a number or name taken for good.
-            response.headers["X-Should-Retry"] = "false"
-        if problem.retry_after is not None:
-            response.headers["Retry-After"] = f"{problem.retry_after:g}"
-        return response
-
-    @app.errorhandler(HTTPException)
-    def http_problem(problem: HTTPException) -> Any:
-        response = jsonify({"detail": problem.description or problem.name})
-        response.status_code = problem.code or 500
-        return response
-
-    @app.errorhandler(Exception)
-    def fault(problem: Exception) -> Any:
-        logger.exception("%s %s failed", request.method, request.path)
-        return jsonify({"detail": f"server fault: {type(problem).__name__}: {problem}"}), 500
-
-    return app

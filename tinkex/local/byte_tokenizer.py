@@ -1,4 +1,4 @@
-"""The tokenizer of `tinkex/byte-lm`: one token a byte of UTF-8, and one more to end a text."""
+"""The tokenizer of ``tinkex/byte-lm``: a token for each byte of UTF-8, and one that ends a text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ VOCAB_SIZE = 257
 
 
 class ByteTokenizer:
-    """Tokens 0..255 are bytes; 256 ends a text. Needs nothing but the standard library."""
+    """Tokens 0 to 255 are bytes; token 256 ends a text."""
 
     name_or_path = "tinkex/byte-tokenizer"
     vocab_size = VOCAB_SIZE
@@ -17,16 +17,15 @@ class ByteTokenizer:
     eos_token = "<|endoftext|>"
 
     def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
-        """The UTF-8 bytes of `text`; with `add_special_tokens`, end-of-text after them."""
+        """The UTF-8 bytes of ``text``; with ``add_special_tokens``, end-of-text after them."""
         tokens = list(text.encode("utf-8"))
         return [*tokens, END_OF_TEXT] if add_special_tokens else tokens
 
     def decode(self, tokens: Iterable[int] | int, skip_special_tokens: bool = True) -> str:
-        """The text of `tokens`. Bytes that are not UTF-8 (a sample may stop within a character) become
-        U+FFFD; end-of-text is left out, or spelled `eos_token` without `skip_special_tokens`.
+        """The text of ``tokens``.
 
-        Raises:
-            ValueError: a token is outside 0..256.
+        Bytes that are not UTF-8 become U+FFFD, since a sample may stop within a character. End-of-text is left out, or
+        spelled as ``eos_token`` without ``skip_special_tokens``. Raises ``ValueError`` if a token is not in 0 to 256.
         """
         data = bytearray()
         for token in [tokens] if isinstance(tokens, int) else tokens:

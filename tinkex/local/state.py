@@ -1,162 +1,95 @@
-"""What the server knows: sessions, the models and samplers that belong to them, and their work."""
+"""What one server knows: its sessions, models and samplers, its checkpoints, and the work that is queued."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import secrets
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .blas import hold_single_thread, release_single_thread
-from .checkpoints import CheckpointStore
-from .crew import Crew
-from .futures import CompletionLog, Promise, Promises
-from .lora import LoraSpec
-from .model import AdaptedModel, BaseModel
-from .problems import Refused
-from .training import Snapshot, TrainingModel
-from .work import Lane, Workers
+from tinkex.local.checkpoints.store import CheckpointStore
+from tinkex.local.errors import Gone, NotFound
+from tinkex.local.links import Links
+from tinkex.local.model.blas import hold_single_thread, release_single_thread
+from tinkex.local.model.crew import Crew
+from tinkex.local.model.lora import LoraSpec
+from tinkex.local.model.network import AdaptedModel, BaseModel
+from tinkex.local.model.training import Snapshot, TrainingModel
+from tinkex.local.sessions import Model, Sampler, Session, now
+from tinkex.local.work.completions import CompletionLog
+from tinkex.local.work.ordered_queue import OrderedQueue
+from tinkex.local.work.promises import Promises
+from tinkex.local.work.workers import Workers
 
 _T = TypeVar("_T")
-
-
-def now() -> str:
-    return datetime.now(timezone.utc).isoformat()
-
-
-def digest(body: Any) -> str:
-    """Tells whether two requests ask the same."""
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-
-
-@dataclass(eq=False)
-class Session:
-    id: str
-    tags: list[str]
-    user_metadata: dict[str, Any] | None
-    project_id: str | None
-    display_name: str | None
-    created: str = field(default_factory=now)
-    last_beat: float = field(default_factory=time.monotonic)
-    ended: dict[str, Any] | None = None
-    models: list[str] = field(default_factory=list)
-    samplers: list[str] = field(default_factory=list)
-    slots: dict[tuple[str, int], tuple[str, Any]] = field(default_factory=dict)
-
-    def once(self, kind: str, number: int, body: Any, make: Callable[[], _T]) -> _T:
-        """What number `number` of its kind makes; the same request again gets the same thing.
-
-        Raises:
-            Refused: 409 if the number stands for another request.
-        """
-        fingerprint = digest(body)
-        known = self.slots.get((kind, number))
-        if known is None:
-            made = make()
-            self.slots[kind, number] = (fingerprint, made)
-            return made
-        if known[0] != fingerprint:
-            raise Refused(409, f"{kind} {number} of session {self.id} was asked for with another body")
-        thing: _T = known[1]
-        return thing
-
-
-@dataclass(eq=False)
-class Model:
-    id: str
-    session: Session
-    training: TrainingModel
-    lane: Lane
-    user_metadata: dict[str, Any] | None
-    created: str = field(default_factory=now)
-    last_request: str = field(default_factory=now)
-
-
-@dataclass(eq=False)
-class Sampler:
-    """A sampling session: weights that stay as they are."""
-
-    id: str
-    session: Session
-    snapshot: Snapshot | None
-    model_path: str | None
-    requests: dict[int, tuple[str, Promise, list[str]]] = field(default_factory=dict)
-    clones: int = 0
-    logs: dict[int, CompletionLog] = field(default_factory=dict)
+_JOIN = 0.3  # seconds that a closing state waits for each of its threads
 
 
 class State:
-    """Everything behind the routes; its methods may be called from any thread.
+    """Everything behind the endpoints. Any thread may use it.
 
-    Args:
-        directory: Where checkpoints are kept; None keeps them in memory.
-        session_timeout: Seconds without a heartbeat after which a session and its models are dropped.
-        poll_timeout: Seconds a long poll is held.
+    Checkpoints are kept in ``directory``, or in memory without one. A session that sends no heartbeat for
+    ``session_timeout`` seconds is ended. A long poll is held for ``poll_timeout`` seconds.
     """
 
     def __init__(self, directory: Path | None, session_timeout: float, poll_timeout: float) -> None:
         self.poll_timeout = poll_timeout
         self.checkpoints = CheckpointStore(directory)
+        self.links = Links()
         self.promises = Promises()
-        self.lock = threading.RLock()
-        self.base = BaseModel()
         self.closing = threading.Event()
+        self._lock = threading.Lock()
         self._session_timeout = session_timeout
         self._sessions: dict[str, Session] = {}
         self._models: dict[str, Model] = {}
         self._samplers: dict[str, Sampler] = {}
+        self._base = BaseModel()
         hold_single_thread()
         self._crew = Crew()
-        self.training_workers = Workers(2, "train")
+        self._training_workers = Workers(2, "train")
         self.sampling_workers = Workers(2, "sample")
-        self._adapted = lru_cache(maxsize=16)(self._adapt)
+        self.adapted = lru_cache(maxsize=16)(self._adapt)
+        """The model that computes for a snapshot. The latest are kept, since making one takes longer than a token."""
         self._reaper = threading.Thread(target=self._reap, name="tinkex-local-reaper", daemon=True)
         self._reaper.start()
 
     # ---- sessions ----
 
     def add_session(self, session: Session) -> None:
-        with self.lock:
+        """Take up a new session."""
+        with self._lock:
             self._sessions[session.id] = session
 
     def session(self, session_id: str) -> Session:
-        """A session that may be used.
-
-        Raises:
-            Refused: 404 unknown, 410 ended.
-        """
+        """A session that is in use from now on; raises ``NotFound`` if unknown, ``Gone`` if it has ended."""
         session = self.any_session(session_id)
-        if session.ended is not None:
-            raise Refused(410, f"session {session_id} has ended: {session.ended['type']}")
+        _check_lives(session)
         session.last_beat = time.monotonic()
         return session
 
     def any_session(self, session_id: str) -> Session:
+        """A session, which may have ended; raises ``NotFound`` if it is unknown."""
         return self._find(self._sessions, session_id, f"session {session_id} is unknown")
 
     def sessions(self) -> list[Session]:
-        """Newest first."""
-        with self.lock:
-            return sorted(self._sessions.values(), key=lambda session: session.created, reverse=True)
+        """All sessions, the newest first."""
+        with self._lock:
+            sessions = list(self._sessions.values())
+        return sorted(sessions, key=lambda session: session.created, reverse=True)
 
     def end_session(self, session: Session, status: dict[str, Any]) -> None:
-        """Mark it ended and free what it held."""
-        with self.lock:
+        """End a session and free what belongs to it. Does nothing if it has ended already."""
+        with self._lock:
             if session.ended is not None:
                 return
             session.ended = status
-            session.slots.clear()
-            models = [self._models.pop(model_id) for model_id in session.models if model_id in self._models]
-            samplers = [self._samplers.pop(s) for s in session.samplers if s in self._samplers]
+            models = [self._models.pop(run) for run in session.runs if run in self._models]
+            samplers = [self._samplers.pop(each) for each in session.samplers if each in self._samplers]
         for model in models:
-            model.lane.close(f"session {session.id} has ended")
+            model.queue.close(f"session {session.id} has ended")
         for sampler in samplers:
             self._close_sampler(sampler)
 
@@ -169,93 +102,120 @@ class State:
 
     # ---- models ----
 
+    def new_training(self, spec: LoraSpec) -> TrainingModel:
+        """Adapters as ``spec`` has them, on the base model; raises ``InvalidInput`` if they would train nothing."""
+        return TrainingModel(self._base, spec, self._crew.map)
+
     def add_model(
-        self, session: Session, number: int, spec: LoraSpec, user_metadata: dict[str, Any] | None
+        self, session: Session, run: str, training: TrainingModel, user_metadata: dict[str, Any] | None
     ) -> Model:
-        """Make number `number` of the session's models."""
-        model = Model(
-            f"{session.id}:train:{number}",
-            session,
-            TrainingModel(self.base, spec, self._crew.map),
-            Lane(self.training_workers),
-            user_metadata,
-        )
-        with self.lock:
-            self._models[model.id] = model
-            session.models.append(model.id)
+        """Take up a model of ``session`` under the id ``run``; raises ``Gone`` if the session has ended."""
+        queue = OrderedQueue(self._training_workers, self.promises, run)
+        model = Model(run, session, training, queue, user_metadata)
+        with self._lock:
+            _check_lives(session)
+            self._models[run] = model
+            session.runs.append(run)
         return model
 
+    def add_copy(self, session: Session, run: str) -> None:
+        """Count ``run``, which holds a copy of a checkpoint, among those of ``session``."""
+        with self._lock:
+            session.runs.append(run)
+
     def model(self, model_id: str) -> Model:
-        """Raises:
-        Refused: 404 if there is none (any more).
-        """
+        """A model, which is in use from now on; raises ``NotFound`` if there is none, or none any more."""
         missing = f"model {model_id} is unknown, unloaded, or its session has ended"
         model = self._find(self._models, model_id, missing)
         model.last_request = now()
         model.session.last_beat = time.monotonic()
         return model
 
-    def models(self) -> list[Model]:
-        with self.lock:
-            return list(self._models.values())
+    def models(self) -> Mapping[str, Model]:
+        """All models by id, as they are now."""
+        with self._lock:
+            return dict(self._models)
 
     def remove_model(self, model: Model) -> None:
-        with self.lock:
+        """Free a model; the requests that wait for it fail."""
+        with self._lock:
             self._models.pop(model.id, None)
+        model.queue.close(f"model {model.id} was unloaded")
 
     # ---- samplers ----
 
     def add_sampler(self, session: Session, snapshot: Snapshot | None, model_path: str | None) -> Sampler:
-        """`snapshot` None samples the base model."""
+        """A new sampler of ``session``; raises ``Gone`` if the session has ended."""
         sampler = Sampler(f"{session.id}:sample:{secrets.token_hex(6)}", session, snapshot, model_path)
-        with self.lock:
+        with self._lock:
+            _check_lives(session)
             self._samplers[sampler.id] = sampler
             session.samplers.append(sampler.id)
         return sampler
 
     def sampler(self, sampler_id: str) -> Sampler:
-        """Raises:
-        Refused: 404 if there is none (any more).
-        """
+        """A sampler, which is in use from now on; raises ``NotFound`` if there is none, or none any more."""
         missing = f"sampling session {sampler_id} is unknown, or its session has ended"
         sampler = self._find(self._samplers, sampler_id, missing)
         sampler.session.last_beat = time.monotonic()
         return sampler
 
-    def log(self, sampler: Sampler, clone: int) -> CompletionLog:
-        """The completions of one client of a sampling session."""
-        with self.lock:
-            return sampler.logs.setdefault(clone, CompletionLog())
+    def join_sampler(self, sampler: Sampler) -> int:
+        """A number for one more client of ``sampler``."""
+        with self._lock:
+            sampler.clients += 1
+            return sampler.clients
+
+    def sample_number(self, sampler: Sampler, number: int | None) -> int:
+        """The number of a sample: ``number``, or for None the one after the highest so far."""
+        with self._lock:
+            number = sampler.highest + 1 if number is None else number
+            sampler.highest = max(sampler.highest, number)
+            return number
+
+    def completions(self, sampler: Sampler, client: int) -> CompletionLog:
+        """Which samples of one client of ``sampler`` are done."""
+        with self._lock:
+            log = sampler.logs.setdefault(client, CompletionLog())
+            over = sampler.closed or self.closing.is_set()
+        if over:
+            log.close()
+        return log
 
     def _close_sampler(self, sampler: Sampler) -> None:
-        for log in list(sampler.logs.values()):
+        with self._lock:
+            sampler.closed = True
+            logs = list(sampler.logs.values())
+        for log in logs:
             log.close()
-
-    def adapted(self, snapshot: Snapshot | None) -> AdaptedModel:
-        """What computes for a snapshot. The last few are kept: merging weights takes longer than a token."""
-        return self._adapted(snapshot)
 
     def _adapt(self, snapshot: Snapshot | None) -> AdaptedModel:
         if snapshot is None:
-            return AdaptedModel(self.base, {}, LoraSpec())
-        return AdaptedModel(self.base, snapshot.weights, snapshot.spec)
+            return AdaptedModel(self._base, {}, LoraSpec())
+        return AdaptedModel(self._base, snapshot.weights, snapshot.spec)
 
-    def _find(self, things: dict[str, _T], thing_id: str, missing: str) -> _T:
-        with self.lock:
+    def _find(self, things: Mapping[str, _T], thing_id: str, missing: str) -> _T:
+        with self._lock:
             thing = things.get(thing_id)
         if thing is None:
-            raise Refused(404, missing)
+            raise NotFound(missing)
         return thing
 
     def close(self) -> None:
         """Wake every long poll and end every thread."""
         self.closing.set()
-        self.promises.fail_all("the server is stopping")
-        with self.lock:
+        self.promises.fail_pending("the server is stopping")
+        with self._lock:
             samplers = list(self._samplers.values())
         for sampler in samplers:
             self._close_sampler(sampler)
-        self.training_workers.stop(0.3)
-        self.sampling_workers.stop(0.3)
-        self._crew.stop()
+        self._training_workers.stop(_JOIN)
+        self.sampling_workers.stop(_JOIN)
+        self._crew.stop(_JOIN)
+        self._reaper.join(_JOIN)
         release_single_thread()
+
+
+def _check_lives(session: Session) -> None:
+    if session.ended is not None:
+        raise Gone(f"session {session.id} has ended: {session.ended['type']}")

@@ -12,13 +12,17 @@ from typing import Any
 
 from tinkex.errors import InputError
 
+LARGEST = 2**63 - 1
+
 
 def whole(name: str, value: Any, *, at_least: int) -> None:
-    """``value`` is a whole number (a bool is not) of ``at_least`` or more."""
+    """``value`` is a whole number (a bool is not) of ``at_least`` or more that fits 64 bits."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise InputError(f"{name} must be a whole number, not {value!r}")
     if value < at_least:
         raise InputError(f"{name} must be {at_least} or more, not {value!r}")
+    if value > LARGEST:
+        raise InputError(f"{name} must be {LARGEST} or less")
 
 
 def finite(name: str, value: Any, *, at_least: float = 0.0, at_most: float = math.inf) -> None:
@@ -27,6 +31,8 @@ def finite(name: str, value: Any, *, at_least: float = 0.0, at_most: float = mat
         number = float(value)
     except (TypeError, ValueError):
         raise InputError(f"{name} must be a number, not {value!r}") from None
+    except OverflowError:
+        raise InputError(f"{name} must be a finite number, not a larger one than any float") from None
     if isinstance(value, str) or not math.isfinite(number):
         raise InputError(f"{name} must be a finite number, not {value!r}")
     if not at_least <= number <= at_most:

@@ -1,12 +1,16 @@
 """The base of control-plane messages: small JSON objects, read and written by dataclasses-json.
 
-What scales with tokens never goes through it; ``tinkex.wire`` has codecs for that.
+dataclasses-json converts what does not fit (``str({})``, ``bool("no")``), so each field is checked against its
+type first. What scales with tokens never goes through here; ``tinkex.wire`` has codecs for that.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from typing import TYPE_CHECKING, Any, TypeVar
+import types
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
     from dataclasses_json import DataClassJsonMixin
@@ -21,8 +25,11 @@ class Message:
 
     @classmethod
     def from_dict(cls: type[M], answer: Any) -> M:
-        """The message in a JSON object."""
-        message: M = _mixin().from_dict.__func__(cls, answer)  # type: ignore[attr-defined]
+        """The message in a JSON object. A null means the default, where a field has one.
+
+        Raises ``ValueError`` if it is no object, or a field is missing or of another type.
+        """
+        message: M = _mixin().from_dict.__func__(cls, _checked(cls, answer))  # type: ignore[attr-defined]
         return message
 
     def to_dict(self) -> dict[str, Any]:
@@ -41,3 +48,61 @@ def _mixin() -> type[DataClassJsonMixin]:
 
     Message.dataclass_json_config = config(undefined=Undefined.EXCLUDE)["dataclasses_json"]
     return DataClassJsonMixin
+
+
+@functools.cache
+def _fields(kind: Any) -> list[tuple[str, Any, bool]]:
+    """``(name, type, whether there is a default)``; the type of a field that is decoded by a function is Any."""
+    hints = get_type_hints(kind)
+    return [
+        (
+            field.name,
+            Any if field.metadata.get("dataclasses_json") else hints[field.name],
+            not (field.default is field.default_factory is dataclasses.MISSING),
+        )
+        for field in dataclasses.fields(kind)
+    ]
+
+
+def _checked(kind: type[Message], answer: Any) -> dict[str, Any]:
+    """The fields of ``answer`` that dataclasses-json shall read."""
+    if not isinstance(answer, dict):
+        raise ValueError(f"{kind.__name__} must be an object, not {_name_of(answer)}")
+    checked = {}
+    for name, hint, has_default in _fields(kind):  # type: ignore[arg-type]
+        value = answer.get(name)
+        if value is None and has_default:
+            continue
+        if name not in answer:
+            raise ValueError(f"{kind.__name__} has no {name}")
+        checked[name] = _fitting(hint, value, name)
+    return checked
+
+
+def _fitting(hint: Any, value: Any, name: str) -> Any:
+    """``value`` if it is of the type ``hint``, and so are those in it; raises ``ValueError`` otherwise."""
+    origin, args = get_origin(hint), get_args(hint)
+    if hint is Any or (value is None and type(None) in args):
+        return value
+    if origin in (Union, types.UnionType):  # the only unions are those with None
+        return _fitting(next(one for one in args if one is not type(None)), value, name)
+    if origin is list and isinstance(value, list):
+        return [_fitting(args[0], one, name) for one in value]
+    if origin in (dict, Mapping) and isinstance(value, dict):
+        return {key: _fitting(args[1], one, name) for key, one in value.items()}
+    if origin is None and issubclass(hint, Message):
+        return _checked(hint, value)
+    # A newer server may have more values than a Literal lists.
+    wanted = type(args[0]) if origin is Literal else hint
+    if type(value) is not wanted and not (type(value) is int and wanted is float):
+        raise ValueError(f"{name} must be {_WORDS.get(wanted, wanted)}, not {_name_of(value)}")
+    if type(value) is int and not -(2**63) <= value < 2**63:
+        raise ValueError(f"{name} is a number beyond 64 bits")
+    return value
+
+
+_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def _name_of(value: Any) -> str:
+    return "null" if value is None else type(value).__name__

@@ -108,6 +108,15 @@ class ListSessionsResponse(Message):
 
 
 @dataclass(frozen=True)
+class TraceExportResponse(Message):
+    """How far the export of a session's trace is: ``pending``, ``ready`` with a ``url``, or ``failed``."""
+
+    status: str
+    url: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
 class WhoamiResponse:
     """The owner of a credential. ``email`` is None if the owner is not a person."""
 

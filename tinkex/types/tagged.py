@@ -18,7 +18,9 @@ def tagged(base: type[Message], kinds: Iterable[type[Any]], **options: Any) -> A
     by_type = {kind.type: kind for kind in kinds}
 
     def read(value: Any) -> Message:
-        message: Message = by_type.get(value["type"], base).from_dict(value)
+        named = value.get("type") if isinstance(value, dict) else None
+        kind = by_type.get(named, base) if isinstance(named, str) else base
+        message: Message = kind.from_dict(value)
         return message
 
     # This is what ``dataclasses_json.config(decoder=...)`` returns, without importing that library yet.

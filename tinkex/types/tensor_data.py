@@ -55,7 +55,7 @@ class TensorData:
         sparse = sparse_crow_indices is not None or sparse_col_indices is not None
         full_shape = list(found_shape if shape is None else shape)
         if sparse:
-            _check_csr(count, shape, sparse_crow_indices, sparse_col_indices)
+            check_csr(count, shape, sparse_crow_indices, sparse_col_indices)
         elif math.prod(full_shape) != count:
             raise InputError(
                 f"shape {full_shape} holds {math.prod(full_shape)} values, but there are {count}"
@@ -153,12 +153,14 @@ class TensorData:
         crow: Sequence[int] | None,
         col: Sequence[int] | None,
     ) -> None:
-        set_field = object.__setattr__
-        set_field(self, "packed", packed)
-        set_field(self, "dtype", dtype)
-        set_field(self, "shape", shape)
-        set_field(self, "sparse_crow_indices", None if crow is None else list(crow))
-        set_field(self, "sparse_col_indices", None if col is None else list(col))
+        # The class is frozen for its users; one update costs half of five calls of ``object.__setattr__``.
+        vars(self).update(
+            packed=packed,
+            dtype=dtype,
+            shape=shape,
+            sparse_crow_indices=None if crow is None else list(crow),
+            sparse_col_indices=None if col is None else list(col),
+        )
 
     def _dense(self, pad_value: int) -> list[Any]:
         if isinstance(pad_value, bool) or not hasattr(pad_value, "__index__"):
@@ -265,9 +267,10 @@ def _explain_misfit(flat: Sequence[Any], dtype: str) -> str:
     return f"a number is too large for a {dtype} tensor"
 
 
-def _check_csr(
+def check_csr(
     count: int, shape: Sequence[int] | None, crow: Sequence[int] | None, col: Sequence[int] | None
 ) -> None:
+    """Raise ``InputError`` unless ``count`` values with these indices are a sparse tensor of this shape."""
     if crow is None or col is None or shape is None or len(shape) != 2:
         raise InputError("a sparse tensor needs crow indices, col indices and a 2-D shape")
     rising = all(low <= high for low, high in zip(crow, list(crow)[1:]))

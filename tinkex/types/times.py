@@ -18,7 +18,10 @@ def parse(value: Any) -> datetime:
     if isinstance(value, datetime):
         return value
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return datetime.fromtimestamp(value, timezone.utc)
+        try:
+            return datetime.fromtimestamp(value, timezone.utc)
+        except (OverflowError, OSError):
+            raise ValueError("a point in time beyond all calendars") from None
     found = _ISO.fullmatch(value.strip()) if isinstance(value, str) else None
     if found is None:
         raise ValueError(f"not a point in time: {value!r}")

@@ -1,18 +1,15 @@
-"""Handshake, sessions' lives, telemetry, promises."""
+"""The server as a whole, and sessions."""
 
 from __future__ import annotations
 
 import uuid
-from typing import Any
 
-from flask import Blueprint, Response, jsonify, request
-
-from tinkex.local.futures import Failure
-from tinkex.local.model import BASE_MODEL, MAX_CONTEXT_LENGTH
-from tinkex.local.problems import Refused
-from tinkex.local.state import Session, State
-
-from .common import body
+from tinkex.local.protocol.refused import Refused
+from tinkex.local.routes.routing import Route
+from tinkex.local.sessions import Session
+from tinkex.local.state import State
+from tinkex.local.web.answer import Answer, document
+from tinkex.local.web.request import Request
 
 _CONFIG = {
     "pjwt_auth_enabled": False,
@@ -36,103 +33,60 @@ _DYNAMIC_CONFIG = {
     "sample_cancel_enabled": True,
     "sample_cancel_max_batch_size": 64,
 }
+_REASONS = ("success", "errored", "interrupted")
 
 
-def routes(state: State) -> Blueprint:
-    blueprint = Blueprint("service", __name__)
+def health(state: State, request: Request) -> Answer:
+    """Say that the server runs."""
+    return document({"status": "ok"})
 
-    @blueprint.get("/healthz")
-    def health() -> Any:
-        return {"status": "ok"}
 
-    @blueprint.get("/get_server_capabilities")
-    def capabilities() -> Any:
-        model = {"model_name": BASE_MODEL, "max_context_length": MAX_CONTEXT_LENGTH}
-        return {"supported_models": [{**model, "trainable": True, "sampleable": True}]}
+def client_config(state: State, request: Request) -> Answer:
+    """Tell how clients should speak to this server."""
+    return document(_CONFIG)
 
-    @blueprint.post("/client/config")
-    def client_config() -> Any:
-        return _CONFIG
 
-    @blueprint.post("/client/dynamic_config")
-    def dynamic_config() -> Any:
-        return _DYNAMIC_CONFIG
+def dynamic_config(state: State, request: Request) -> Answer:
+    """Tell the settings that clients ask for again from time to time."""
+    return document(_DYNAMIC_CONFIG)
 
-    @blueprint.post("/telemetry")
-    def telemetry() -> Any:
-        return {"status": "accepted"}
 
-    @blueprint.post("/create_session")
-    def create_session() -> Any:
-        fields = body()
-        session = Session(
-            str(uuid.uuid4()),
-            fields.strings("tags"),
-            fields.mapping("user_metadata"),
-            fields.text("project_id", None),
-            fields.text("display_name", None),
-        )
-        state.add_session(session)
-        return {"type": "create_session", "session_id": session.id}
+def create_session(state: State, request: Request) -> Answer:
+    """Open a session."""
+    fields = request.fields
+    session = Session(
+        str(uuid.uuid4()),
+        fields.strings("tags"),
+        fields.mapping("user_metadata"),
+        fields.text("project_id", None),
+        fields.text("display_name", None),
+    )
+    state.add_session(session)
+    return document({"type": "create_session", "session_id": session.id})
 
-    @blueprint.post("/session_heartbeat")
-    def heartbeat() -> Any:
-        state.session(body().text("session_id"))
-        return {"type": "session_heartbeat"}
 
-    @blueprint.post("/sessions/<session_id>/finish")
-    def finish(session_id: str) -> Any:
-        fields = body()
-        reason = fields.child("reason").text("type")
-        if reason not in ("success", "errored", "interrupted"):
-            raise Refused(422, f"reason.type: {reason!r} is none of success, errored, interrupted")
-        session = state.any_session(session_id)
-        status = {
-            "type": "client_finished",
-            "reason": {"type": reason},
-            "detail": fields.text("detail", None),
-        }
-        state.end_session(session, status)
-        return {}
+def heartbeat(state: State, request: Request) -> Answer:
+    """Keep a session alive."""
+    state.session(request.fields.text("session_id"))
+    return document({"type": "session_heartbeat"})
 
-    @blueprint.post("/retrieve_future")
-    def retrieve_future() -> Any:
-        promise = state.promises.get(body().text("request_id"))
-        outcome = promise.wait(state.poll_timeout)
-        if state.closing.is_set():
-            raise Refused(503, "the server is stopping", retry_after=1)
-        if outcome is None:
-            waiting = {"type": "try_again", "request_id": promise.request_id, "queue_state": "active"}
-            return jsonify(waiting), 408
-        if isinstance(outcome, Failure):
-            return {"error": outcome.error, "category": outcome.category}
-        if "application/x-protobuf" in request.headers.get("Accept", ""):
-            message = outcome.to_proto()
-            if message is not None:
-                return Response(message, mimetype="application/x-protobuf")
-        return outcome.to_json()
 
-    @blueprint.post("/retrieve_futures")
-    def retrieve_futures() -> Any:
-        fields = body()
-        target = fields.child("target")
-        if target.text("type") != "sampling_session":
-            raise Refused(422, "target.type: must be sampling_session")
-        sampler = state.sampler(target.text("sampling_session_id"))
-        log = state.log(sampler, target.integer("cloned_sampler_id", 0, low=0))
-        timeout = min(fields.number("timeout", state.poll_timeout, low=0), state.poll_timeout)
-        done, cursor = log.after(fields.integer("prev_cursor", 0, low=0), timeout)
-        completions = [
-            {"request_id": p.request_id, "state": "failed" if isinstance(p.outcome, Failure) else "finished"}
-            for p in done
-        ]
-        return {"completions": completions, "cursor": cursor}
+def finish_session(state: State, request: Request) -> Answer:
+    """End a session, as its client asks."""
+    reason = request.fields.child("reason").text("type")
+    if reason not in _REASONS:
+        raise Refused(422, f"reason.type: {reason!r} is none of {', '.join(_REASONS)}")
+    session = state.any_session(request.parameters["session_id"])
+    detail = request.fields.text("detail", None)
+    state.end_session(session, {"type": "client_finished", "reason": {"type": reason}, "detail": detail})
+    return document({})
 
-    @blueprint.post("/cancel_future")
-    def cancel_future() -> Any:
-        promise = state.promises.get(body().text("request_id"))
-        if promise.cancellable:
-            promise.resolve(Failure("cancelled by the client", "user"))
-        return {"type": "cancel_future", "request_id": promise.request_id}
 
-    return blueprint
+ROUTES = (
+    Route("GET", "/healthz", health, needs_key=False),
+    Route("POST", "/client/config", client_config),
+    Route("POST", "/client/dynamic_config", dynamic_config),
+    Route("POST", "/create_session", create_session),
+    Route("POST", "/session_heartbeat", heartbeat),
+    Route("POST", "/sessions/{session_id}/finish", finish_session),
+)

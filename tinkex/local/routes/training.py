@@ -1,243 +1,161 @@
-"""Models, training, and saving and loading their weights."""
+"""The numbered requests of one model: training, and saving and loading its weights."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, request
+from tinkex.local.checkpoints.path import Key, check_name
+from tinkex.local.checkpoints.store import Labels
+from tinkex.local.model.adamw import AdamParams
+from tinkex.local.model.batch import Batch
+from tinkex.local.protocol.batches import batch_from_json, batch_from_proto
+from tinkex.local.protocol.fields import Fields
+from tinkex.local.protocol.refused import Refused
+from tinkex.local.protocol.results import Document, TrainingResult
+from tinkex.local.routes.models import create_model_from_weights, restore
+from tinkex.local.routes.routing import Route
+from tinkex.local.routes.submission import Number, queue, submitted
+from tinkex.local.sessions import Model
+from tinkex.local.state import State
+from tinkex.local.web.answer import Answer
+from tinkex.local.web.request import PROTO, Request
+from tinkex.local.work.fingerprint import fingerprint
 
-from tinkex.local import batches
-from tinkex.local.adamw import AdamParams
-from tinkex.local.fields import Fields
-from tinkex.local.lora import MAX_RANK, LoraSpec
-from tinkex.local.model import BASE_MODEL, TOKENIZER_ID
-from tinkex.local.problems import Refused
-from tinkex.local.results import Document
-from tinkex.local.state import Model, State
-from tinkex.local.storage import Key, check_name
-
-from .common import Slot, body, finished, queue, submitted, ttl
+MIN_TTL = 3600
+MAX_TTL = 315_360_000  # ten years
 
 
-def routes(state: State) -> Blueprint:
-    blueprint = Blueprint("training", __name__)
+def forward_backward(state: State, request: Request) -> Answer:
+    """Do a forward pass and add its gradients to the model's; a proto body may ask for the forward pass alone."""
+    if request.content_type == PROTO:
+        return _run(state, batch_from_proto(request.body))
+    return _run(state, batch_from_json(request.fields, forward_only=False))
 
-    @blueprint.post("/create_model")
-    def create_model() -> Any:
-        fields = body()
-        slot = Slot(state, fields, "model")
-        check_base_model(fields)
-        check_optimizer(fields)
-        spec = lora_spec(fields.child("lora_config", {}))
-        metadata = fields.mapping("user_metadata")
 
-        def make() -> Any:
-            model = state.add_model(slot.session, slot.number, spec, metadata)
-            return submitted(finished(state, {"type": "create_model", "model_id": model.id}, model.id))
+def forward(state: State, request: Request) -> Answer:
+    """Do a forward pass."""
+    return _run(state, batch_from_json(request.fields, forward_only=True))
 
-        return slot.fill(make)
 
-    @blueprint.post("/get_info")
-    def get_info() -> Any:
-        model = state.model(body().text("model_id"))
-        return {
-            "type": "get_info",
-            "model_id": model.id,
-            "model_data": {"arch": "byte-mlp", "model_name": BASE_MODEL, "tokenizer_id": TOKENIZER_ID},
-            "is_lora": True,
-            "lora_rank": model.training.spec.rank,
-            "model_name": BASE_MODEL,
-        }
+def _run(state: State, batch: Batch) -> Answer:
+    model = state.model(batch.model_id)
+    kind = "forward" if batch.forward_only else "forward_backward"
+    # The fingerprint is that of the data, since a client may send one request in proto first, then in JSON.
+    promise = model.queue.submit(
+        batch.seq_id, kind, fingerprint(kind, batch), lambda: TrainingResult(model.training.run(batch))
+    )
+    return submitted(promise)
 
-    @blueprint.post("/unload_model")
-    def unload_model() -> Any:
-        model = state.model(body().text("model_id"))
-        model.lane.close("the model was unloaded")
-        state.remove_model(model)
-        return submitted(finished(state, {"type": "unload_model", "model_id": model.id}, model.id))
 
-    @blueprint.post("/forward_backward")
-    def forward_backward() -> Any:
-        if request.mimetype == "application/x-protobuf":
-            if request.headers.get("Content-Encoding", "identity") != "identity":
-                raise Refused(415, "this server takes no compressed bodies")
-            return train(batches.from_proto(request.get_data(cache=False)))
-        return train(batches.from_json(body().document, forward_only=False))
-
-    @blueprint.post("/forward")
-    def forward() -> Any:
-        return train(batches.from_json(body().document, forward_only=True))
-
-    def train(batch: batches.Batch) -> Any:
-        model = state.model(batch.model_id)
-        return queue(state, model, batch.seq_id, lambda: model.training.run(batch))
-
-    @blueprint.post("/optim_step")
-    def optim_step() -> Any:
-        fields = body()
-        params = adam_params(fields)
-        model = state.model(fields.text("model_id"))
-        return queue(
-            state, model, seq_id(fields), lambda: Document({"metrics": model.training.optim_step(params)})
+def optim_step(state: State, request: Request) -> Answer:
+    """Update the model's weights with the gradients added up so far."""
+    params = _adam_params(request.fields)
+    model = state.model(request.fields.text("model_id"))
+    return submitted(
+        queue(
+            model,
+            "optim_step",
+            request.fields,
+            lambda: Document({"metrics": model.training.optim_step(params)}),
         )
-
-    @blueprint.post("/save_weights")
-    def save_weights() -> Any:
-        fields = body()
-        name = check_name(fields.text("path"))
-        overwrite, ttl_seconds, metadata = (
-            fields.flag("overwrite", False),
-            ttl(fields),
-            fields.mapping("user_metadata"),
-        )
-        model = state.model(fields.text("model_id"))
-
-        def save() -> Document:
-            tensors, step = model.training.state()
-            key = Key(model.id, "weights", name)
-            state.checkpoints.save(
-                key,
-                tensors,
-                model.training.spec,
-                step=step,
-                overwrite=overwrite,
-                ttl_seconds=ttl_seconds,
-                user_metadata=metadata,
-                run_metadata=model.user_metadata,
-                project_id=model.session.project_id,
-            )
-            return Document({"type": "save_weights", "path": key.path})
-
-        return queue(state, model, seq_id(fields), save)
-
-    @blueprint.post("/save_weights_for_sampler")
-    def save_weights_for_sampler() -> Any:
-        fields = body()
-        name = fields.text("path", None)
-        ttl_seconds, metadata = ttl(fields), fields.mapping("user_metadata")
-        ephemeral = fields.integer("sampling_session_seq_id", None, low=0)
-        if (name is None) == (ephemeral is None):
-            raise Refused(422, "path, sampling_session_seq_id: exactly one must be given")
-        if fields.text("kind", "snapshot") not in ("snapshot", "inflight"):
-            raise Refused(422, "kind: must be snapshot or inflight")
-        if name is not None:
-            check_name(name)
-        model = state.model(fields.text("model_id"))
-
-        def save() -> Document:
-            if name is None:
-                sampler = state.add_sampler(model.session, model.training.snapshot(), None)
-                return Document({"type": "save_weights_for_sampler", "sampling_session_id": sampler.id})
-            key = save_adapters(model, "sampler_weights", name, ttl_seconds, metadata)
-            return Document({"type": "save_weights_for_sampler", "path": key.path})
-
-        return queue(state, model, seq_id(fields), save)
-
-    @blueprint.post("/save_weights_external")
-    def save_weights_external() -> Any:
-        fields = body()
-        name, ttl_seconds = check_name(fields.text("path")), ttl(fields)
-        if fields.strings("age_encryption_recipients"):
-            raise Refused(400, "age_encryption_recipients: this server encrypts nothing; leave it out")
-        model = state.model(fields.text("model_id"))
-
-        def save() -> Document:
-            key = save_adapters(model, "external_weights", name, ttl_seconds, None)
-            return Document({"type": "save_weights_external", "path": key.path})
-
-        return queue(state, model, seq_id(fields), save)
-
-    def save_adapters(
-        model: Model, kind: str, name: str, ttl_seconds: int | None, metadata: dict[str, Any] | None
-    ) -> Key:
-        """Keep the weights without the optimizer's moments, in place of what has the name."""
-        key = Key(model.id, kind, name)
-        state.checkpoints.save(
-            key,
-            model.training.weights,
-            model.training.spec,
-            step=model.training.state()[1],
-            overwrite=True,
-            ttl_seconds=ttl_seconds,
-            user_metadata=metadata,
-            run_metadata=model.user_metadata,
-            project_id=model.session.project_id,
-        )
-        return key
-
-    @blueprint.post("/load_weights")
-    def load_weights() -> Any:
-        fields = body()
-        key = Key.parse(fields.text("path"))
-        optimizer = fields.flag("optimizer", False)
-        if "session_id" in fields:
-            return create_by_load(fields, key, optimizer)
-        model = state.model(fields.text("model_id"))
-        state.checkpoints.find(key)
-
-        def load() -> Document:
-            restore(model, key, optimizer)
-            return Document({"type": "load_weights", "path": key.path, "model_id": model.id})
-
-        return queue(state, model, seq_id(fields), load)
-
-    def create_by_load(fields: Fields, key: Key, optimizer: bool) -> Any:
-        if "model_id" in fields:
-            raise Refused(422, "session_id, model_id: exactly one must be given")
-        slot = Slot(state, fields, "model")
-        if "base_model" in fields:
-            check_base_model(fields)
-        check_optimizer(fields)
-        metadata = fields.mapping("user_metadata")
-
-        def make() -> Any:
-            spec = state.checkpoints.find(key).spec
-            model = state.add_model(slot.session, slot.number, spec, metadata)
-            try:
-                restore(model, key, optimizer)
-            except Refused:
-                state.remove_model(model)
-                slot.session.models.remove(model.id)
-                raise
-            result = {"type": "load_weights", "path": key.path, "model_id": model.id}
-            return submitted(finished(state, result, model.id))
-
-        return slot.fill(make)
-
-    def restore(model: Model, key: Key, optimizer: bool) -> None:
-        checkpoint, tensors = state.checkpoints.load(key)
-        model.training.load(checkpoint.spec, tensors, checkpoint.step, optimizer=optimizer)
-
-    return blueprint
-
-
-def seq_id(fields: Fields) -> int | None:
-    return fields.integer("seq_id", None, low=1)
-
-
-def check_base_model(fields: Fields) -> None:
-    name = fields.text("base_model")
-    if name != BASE_MODEL:
-        raise Refused(404, f"base_model: {name!r} is unknown; this server has {BASE_MODEL}")
-
-
-def check_optimizer(fields: Fields) -> None:
-    family = fields.child("optimizer_config", {}).text("type", "adamw")
-    if family not in ("adam", "adamw"):
-        raise Refused(400, f"optimizer_config.type: {family!r} is not offered here, only adamw")
-
-
-def lora_spec(fields: Fields) -> LoraSpec:
-    return LoraSpec(
-        fields.integer("rank", 32, low=1, high=MAX_RANK),
-        fields.integer("seed", None, low=0),
-        fields.flag("train_mlp", True),
-        fields.flag("train_attn", True),
-        fields.flag("train_unembed", True),
     )
 
 
-def adam_params(fields: Fields) -> AdamParams:
+def save_weights(state: State, request: Request) -> Answer:
+    """Save the model with its optimizer, to go on from there later."""
+    fields = request.fields
+    name = check_name(fields.text("path"))
+    overwrite = fields.flag("overwrite", False)
+    ttl, metadata = ttl_seconds(fields), fields.mapping("user_metadata")
+    model = state.model(fields.text("model_id"))
+
+    def save() -> Document:
+        key = Key(model.id, "weights", name)
+        labels = _labels(model, ttl, metadata)
+        state.checkpoints.save(key, model.training.saved(optimizer=True), labels, overwrite=overwrite)
+        return Document({"path": key.path})
+
+    return submitted(queue(model, "save_weights", fields, save))
+
+
+def save_weights_for_sampler(state: State, request: Request) -> Answer:
+    """Save the weights to sample from: under a name, or only as a sampler of the model's session."""
+    fields = request.fields
+    name = fields.text("path", None)
+    number = fields.integer("sampling_session_seq_id", None, low=0)
+    ttl, metadata = ttl_seconds(fields), fields.mapping("user_metadata")
+    if fields.text("kind", "snapshot") not in ("snapshot", "inflight"):
+        raise Refused(422, "kind: must be snapshot or inflight")
+    if (name is None) == (number is None):
+        raise Refused(422, "path, sampling_session_seq_id: exactly one must be given")
+    model = state.model(fields.text("model_id"))
+    if name is not None:
+        key = Key(model.id, "sampler_weights", check_name(name))
+        return _save_adapters(state, model, key, fields, _labels(model, ttl, metadata))
+    return _open_sampler(state, model, fields)
+
+
+def _open_sampler(state: State, model: Model, fields: Fields) -> Answer:
+    kind = "save_weights_for_sampler"
+    name = "sampling_session_seq_id"
+
+    def open_sampler() -> Document:
+        sampler = state.add_sampler(model.session, model.training.snapshot(), None)
+        return Document({"sampling_session_id": sampler.id})
+
+    number = Number(model.session, name, fields.integer(name, low=0))
+    return number.promise_once(state, kind, fields, lambda: queue(model, kind, fields, open_sampler))
+
+
+def save_weights_external(state: State, request: Request) -> Answer:
+    """Save the weights for other programs."""
+    fields = request.fields
+    name, ttl = check_name(fields.text("path")), ttl_seconds(fields)
+    if fields.strings("age_encryption_recipients"):
+        raise Refused(400, "age_encryption_recipients: this server encrypts nothing; leave it out")
+    model = state.model(fields.text("model_id"))
+    key = Key(model.id, "external_weights", name)
+    return _save_adapters(state, model, key, fields, _labels(model, ttl, None))
+
+
+def load_weights(state: State, request: Request) -> Answer:
+    """Load a checkpoint: into a model, or into a new one of a session."""
+    fields = request.fields
+    if "session_id" in fields:
+        return create_model_from_weights(state, fields)
+    key = Key.parse(fields.text("path"))
+    optimizer = fields.flag("optimizer", False)
+    model = state.model(fields.text("model_id"))
+    state.checkpoints.find(key)
+
+    def load() -> Document:
+        restore(state, model.training, key, optimizer=optimizer)
+        return Document({"path": key.path, "model_id": model.id})
+
+    return submitted(queue(model, "load_weights", fields, load))
+
+
+def ttl_seconds(fields: Fields) -> int | None:
+    """In how many seconds a checkpoint expires, None for never."""
+    return fields.integer("ttl_seconds", None, low=MIN_TTL, high=MAX_TTL)
+
+
+def _save_adapters(state: State, model: Model, key: Key, fields: Fields, labels: Labels) -> Answer:
+    """Queue saving the weights without the optimizer, in place of a checkpoint that has the name."""
+    kind = "save_weights_external" if key.kind == "external_weights" else "save_weights_for_sampler"
+
+    def save() -> Document:
+        state.checkpoints.save(key, model.training.saved(optimizer=False), labels, overwrite=True)
+        return Document({"path": key.path})
+
+    return submitted(queue(model, kind, fields, save))
+
+
+def _labels(model: Model, ttl: int | None, metadata: dict[str, Any] | None) -> Labels:
+    return Labels(ttl, metadata, model.user_metadata, model.session.project_id)
+
+
+def _adam_params(fields: Fields) -> AdamParams:
     if "optimizer_params" in fields and "adam_params" not in fields:
         raise Refused(400, "optimizer_params: only adam_params are taken here")
     adam = fields.child("adam_params", {})
@@ -250,3 +168,14 @@ def adam_params(fields: Fields) -> AdamParams:
         weight_decay=adam.number("weight_decay", default.weight_decay, low=0),
         grad_clip_norm=adam.number("grad_clip_norm", default.grad_clip_norm, low=0),
     )
+
+
+ROUTES = (
+    Route("POST", "/forward_backward", forward_backward),
+    Route("POST", "/forward", forward),
+    Route("POST", "/optim_step", optim_step),
+    Route("POST", "/save_weights", save_weights),
+    Route("POST", "/save_weights_for_sampler", save_weights_for_sampler),
+    Route("POST", "/save_weights_external", save_weights_external),
+    Route("POST", "/load_weights", load_weights),
+)

@@ -1,0 +1,15 @@
+"""What the model raises. The server's routes decide how a client is told."""
+
+from __future__ import annotations
+
+
+class ModelError(Exception):
+    """The model cannot do what it was asked to do; the message says why."""
+
+
+class InvalidInput(ModelError):
+    """The tokens, tensors, settings or weights given do not fit the model."""
+
+
+class NotFinite(ModelError):
+    """An optimizer step would make a weight infinite or NaN."""

@@ -1,0 +1,191 @@
+"""A model in training: its adapters, the gradients added up so far, and the optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tinkex.local.model.adamw import AdamParams, AdamState, adamw_step, clipped, gradient_norm
+from tinkex.local.model.arrays import Array, Floats, Weights
+from tinkex.local.model.batch import Batch, Datum
+from tinkex.local.model.errors import InvalidInput, NotFinite
+from tinkex.local.model.lora import LoraSpec, new_adapters, trainable_layers
+from tinkex.local.model.losses import LOSSES
+from tinkex.local.model.network import LAYER_GROUPS, LAYER_SHAPES, AdaptedModel, BaseModel, windows
+from tinkex.local.model.outputs import TrainingOutput
+
+BlockMap = Callable[[Callable[[slice], Weights], Sequence[slice]], Iterable[Weights]]
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """The adapters of a model at one moment. They never change: an optimizer step makes new ones."""
+
+    spec: LoraSpec
+    weights: Mapping[str, Floats]
+
+
+@dataclass(frozen=True, eq=False)
+class Saved:
+    """What a checkpoint holds of a model: its tensors by name, and after how many steps it was saved.
+
+    The optimizer's moments are named ``first.NAME`` and ``second.NAME`` after the adapter they belong to.
+    """
+
+    spec: LoraSpec
+    tensors: Mapping[str, Floats]
+    step: int
+
+
+class TrainingModel:
+    """Adapters on top of ``base``, trained one step at a time. Only one thread may use it at a time.
+
+    ``map_blocks`` runs a function over the blocks of a batch; it may use several cores. Raises ``InvalidInput`` if
+    ``spec`` leaves nothing to train.
+    """
+
+    def __init__(self, base: BaseModel, spec: LoraSpec, map_blocks: BlockMap = map) -> None:
+        self._base = base
+        self._map = map_blocks
+        self.spec = spec
+        layers = trainable_layers(spec, LAYER_GROUPS)
+        if not layers:
+            raise InvalidInput(
+                "lora_config: nothing to train; this model has mlp and unembed layers, no attention"
+            )
+        self._weights: Mapping[str, Floats] = new_adapters(
+            spec, {layer: LAYER_SHAPES[layer] for layer in layers}, base.dtype
+        )
+        self._optimizer = AdamState.fresh(self._weights)
+        self._reset()
+
+    def _reset(self) -> None:
+        self._gradients: Weights = {name: np.zeros_like(value) for name, value in self._weights.items()}
+        self._model = AdaptedModel(self._base, self._weights, self.spec)
+
+    @property
+    def gradients(self) -> Mapping[str, Floats]:
+        """The gradients that the next ``optim_step`` will use."""
+        return self._gradients
+
+    @property
+    def weights(self) -> Mapping[str, Floats]:
+        """The adapters as they are now."""
+        return self._weights
+
+    def snapshot(self) -> Snapshot:
+        """The adapters as they are now, for a sampler to keep."""
+        return Snapshot(self.spec, self._weights)
+
+    def run(self, batch: Batch) -> TrainingOutput:
+        """Do a forward pass and, unless the batch is forward only, add its gradients to those added up so far."""
+        outputs: list[Mapping[str, Floats]] = [{} for _ in batch.data]
+        total = 0.0
+        for places in _equal_widths(batch.data):
+            group = [batch.data[i] for i in places]
+            logprobs, losses = self._run_group(group, batch)
+            total += float(losses.sum(dtype=np.float64))
+            ends = np.cumsum([len(datum.tokens) for datum in group])[:-1]
+            for i, lp, loss in zip(places, np.split(logprobs, ends), np.split(losses, ends), strict=True):
+                shape = batch.data[i].targets.shape
+                outputs[i] = {"logprobs": lp.reshape(shape), "elementwise_loss": loss.reshape(shape)}
+        return TrainingOutput(outputs, {"loss:sum": total})
+
+    def _run_group(self, group: list[Datum], batch: Batch) -> tuple[Floats, Floats]:
+        context = np.concatenate([windows(datum.tokens) for datum in group])
+        targets = np.concatenate([_columns(datum.targets) for datum in group])
+        inputs = _stacked(group, targets.shape)
+        logprobs = np.empty(targets.shape, self._base.dtype)
+        losses = np.empty_like(logprobs)
+
+        def run_block(cut: slice) -> Weights:
+            trace = self._model.trace(context[cut], targets[cut])
+            logprobs[cut] = trace.logprobs()
+            here = {name: value[cut] for name, value in inputs.items()}
+            losses[cut], upstream = LOSSES[batch.loss](logprobs[cut], here, batch.config)
+            return {} if batch.forward_only else self._model.gradients(trace, upstream)
+
+        # The order of the blocks is kept, so that the sum does not depend on which thread was faster.
+        for gradients in self._map(run_block, list(self._model.blocks(context))):
+            for name, value in gradients.items():
+                self._gradients[name] += value
+        return logprobs, losses
+
+    def optim_step(self, params: AdamParams) -> dict[str, float]:
+        """Update the adapters, set the gradients to zero, and return the gradient's norm before clipping.
+
+        Raises ``NotFinite`` if a weight would become infinite or NaN; then the adapters stay as they were, and the
+        gradients are set to zero.
+        """
+        norm = gradient_norm(self._gradients)
+        weights, optimizer = adamw_step(
+            self._weights, clipped(self._gradients, norm, params.grad_clip_norm), self._optimizer, params
+        )
+        finite = all(np.isfinite(value).all() for value in weights.values())
+        if finite:
+            self._weights, self._optimizer = weights, optimizer
+        self._reset()
+        if not finite:
+            raise NotFinite("optim_step: the step would leave weights that are not finite")
+        return {"grad_norm:mean": norm}
+
+    def saved(self, *, optimizer: bool) -> Saved:
+        """What to save of the model as it is now, with the optimizer's moments or without."""
+        tensors = dict(self._weights)
+        if optimizer:
+            tensors |= {f"first.{name}": value for name, value in self._optimizer.first.items()}
+            tensors |= {f"second.{name}": value for name, value in self._optimizer.second.items()}
+        return Saved(self.spec, tensors, self._optimizer.step)
+
+    def load(self, spec: LoraSpec, tensors: Mapping[str, Floats], step: int, *, optimizer: bool) -> None:
+        """Replace the adapters by those of a checkpoint.
+
+        With ``optimizer``, the optimizer goes on from the checkpoint's moments and step; otherwise it starts anew.
+        Raises ``InvalidInput`` if the checkpoint's adapters have other names or shapes than this model's.
+        """
+        names = {name for name in tensors if not name.startswith(("first.", "second."))}
+        if names != self._weights.keys() or any(tensors[n].shape != self._weights[n].shape for n in names):
+            raise InvalidInput("load_weights: the checkpoint's adapters do not fit this model's lora_config")
+        if optimizer and not all(f"second.{name}" in tensors for name in names):
+            raise InvalidInput("load_weights: the checkpoint holds no optimizer state")
+        self._weights = {name: tensors[name].astype(self._base.dtype) for name in self._weights}
+        self._optimizer = AdamState.fresh(self._weights)
+        if optimizer:
+            self._optimizer = AdamState(
+                step,
+                {name: tensors[f"first.{name}"] for name in self._weights},
+                {name: tensors[f"second.{name}"] for name in self._weights},
+            )
+        self.spec = replace(spec, seed=self.spec.seed)
+        self._reset()
+
+
+def _columns(values: Array) -> Array:
+    return values.reshape(len(values), -1)
+
+
+def _equal_widths(data: tuple[Datum, ...]) -> list[list[int]]:
+    """The indices of the datums, grouped by the number of targets per position, so that a group is one matrix."""
+    groups: dict[int, list[int]] = {}
+    for i, datum in enumerate(data):
+        groups.setdefault(_columns(datum.targets).shape[1], []).append(i)
+    return list(groups.values())
+
+
+def _stacked(group: list[Datum], shape: tuple[int, ...]) -> dict[str, Floats]:
+    """The inputs of a group's datums, one array ``[n, m]`` per name.
+
+    A datum without ``weights`` counts as having weights of 1. Clipping thresholds must come with every datum of the
+    group or with none.
+    """
+    stacked: dict[str, Floats] = {}
+    for name in sorted({name for datum in group for name in datum.inputs}):
+        if name != "weights" and any(name not in datum.inputs for datum in group):
+            raise InvalidInput(f"{name}: must be given for every datum of a batch or for none")
+        ones = (np.ones(datum.targets.shape, np.float32) for datum in group)
+        stacked[name] = np.concatenate(
+            [_columns(datum.inputs.get(name, one)) for datum, one in zip(group, ones, strict=True)]
+        )
+    return stacked

@@ -1,0 +1,146 @@
+"""The sockets and threads of a running server: waitress, with a thread for each request in progress."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from waitress.server import create_server
+from waitress.task import ThreadedTaskDispatcher
+
+_IDLE_THREADS = 8
+_MAX_BODY = 1 << 30
+STOP_SECONDS = 2
+"""How long a server that stops waits for its last answers to be made, and then again for them to be sent."""
+
+
+class Listener:
+    """Answers HTTP requests to ``application`` on a host and port, from when it is made until ``stop``."""
+
+    def __init__(self, application: Callable[..., Any], host: str, port: int) -> None:
+        logging.getLogger("waitress").setLevel(logging.ERROR)
+        logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+        self._pid = os.getpid()
+        self._dispatcher = _Dispatcher()
+        # Any, because the published types leave out a server's port, map and trigger.
+        server: Any = create_server(
+            application,
+            _dispatcher=self._dispatcher,
+            host=host,
+            port=port,
+            ident=None,
+            connection_limit=100_000,
+            asyncore_use_poll=True,
+            backlog=1024,
+            channel_timeout=600,
+            max_request_body_size=_MAX_BODY,
+        )
+        self._server = server
+        self.port = int(server.effective_port)
+        self._stopping = False
+        self._deadline = 0.0
+        self._thread = threading.Thread(target=self._loop, name="tinkex-local-http", daemon=True)
+        self._thread.start()
+
+    def _loop(self) -> None:
+        while not self._stopping or (self._unsent() and time.monotonic() < self._deadline):
+            wait = 0.01 if self._stopping else 30.0
+            self._server.asyncore.loop(timeout=wait, use_poll=True, map=self._server._map, count=1)
+        # This thread closes the sockets, so that none is closed while it is being read or written here.
+        for channel in list(self._server._map.values()):
+            channel.close()
+
+    def _unsent(self) -> bool:
+        return any(getattr(channel, "total_outbufs_len", 0) for channel in list(self._server._map.values()))
+
+    @property
+    def is_of_this_process(self) -> bool:
+        """False in a forked child, where the listener's threads do not exist and its sockets are the parent's."""
+        return os.getpid() == self._pid
+
+    def stop(self) -> None:
+        """Send the answers that are being made, close the connections, end the threads."""
+        self._dispatcher.stop(STOP_SECONDS)
+        # The answers are in buffers by now. The loop ends when they are sent, or nobody takes them.
+        self._deadline = time.monotonic() + STOP_SECONDS
+        self._stopping = True
+        self._server.pull_trigger()
+        self._thread.join(STOP_SECONDS + 0.5)
+
+
+class _Dispatcher(ThreadedTaskDispatcher):
+    """Starts a thread whenever none is idle, since a long poll holds one and nothing may wait behind polls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Guards what follows, and is held while a task is added: no thread is started for it once all are told to end.
+        self._changed = threading.Condition()
+        self._in_progress = 0
+        self.stopped = False
+        self.set_thread_count(_IDLE_THREADS)
+
+    def start_new_thread(self, target: Any, thread_no: int) -> None:
+        """Start a thread. If that cannot be done, tasks wait for the threads there are.
+
+        Some versions of Python start no threads once the interpreter exits, while clients still end their sessions.
+        """
+        try:
+            super().start_new_thread(target, thread_no)
+        except RuntimeError:
+            # The caller has counted the thread as one that runs, and will count it as one that is busy.
+            self.threads.discard(thread_no)
+            self.active_count -= 1
+
+    def add_task(self, task: Any) -> None:
+        """Run a task on a thread; cancel it if the dispatcher is stopped."""
+        with self._changed:
+            stopped = self.stopped
+            if not stopped:
+                self._in_progress += 1
+                # Threads that are idle now are kept, for they may be needed again soon.
+                self.set_thread_count(max(self._in_progress, len(self.threads) - self.stop_count))
+                counted: Any = _Counted(task, self)
+                super().add_task(counted)
+        if stopped:
+            task.cancel()
+
+    def done(self) -> None:
+        """Note that a task is over."""
+        with self._changed:
+            self._in_progress -= 1
+            self._changed.notify_all()
+
+    def stop(self, timeout: int) -> None:
+        """Take no more tasks; wait up to ``timeout`` seconds for those in progress, then end the threads."""
+        with self._changed:
+            self.stopped = True
+            self._changed.wait_for(lambda: self._in_progress == 0, timeout)
+        self.shutdown(cancel_pending=True, timeout=1)
+
+
+class _Counted:
+    """A task that tells the dispatcher when it is over."""
+
+    def __init__(self, task: Any, dispatcher: _Dispatcher) -> None:
+        self._task = task
+        self._dispatcher = dispatcher
+
+    def service(self) -> None:
+        """Answer the request."""
+        try:
+            self._task.service()
+        except OSError:
+            # An answer that is ready only after the server has closed its sockets reaches nobody.
+            if not self._dispatcher.stopped:
+                raise
+        finally:
+            self._dispatcher.done()
+
+    def cancel(self) -> None:
+        """Close the connection without an answer."""
+        self._task.cancel()
+        self._dispatcher.done()
