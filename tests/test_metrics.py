@@ -87,7 +87,7 @@ def test_no_call_of_many_threads_is_lost(server: ScriptedServer, transport: Tran
 def test_percentiles_are_good_to_five_percent() -> None:
     counters = Counters()
     for milliseconds in range(1, 1001):
-        counters.end(None, "/x", milliseconds / 1000, False, 0, 0)
+        counters.end(None, "/x", milliseconds / 1000, failed=False, bytes_out=0, bytes_in=0)
     seen = counters.read().endpoints["x"]
     assert seen.p50 == pytest.approx(0.5, rel=0.05)
     assert seen.p90 == pytest.approx(0.9, rel=0.05)
@@ -122,7 +122,7 @@ def test_a_forked_child_counts_from_zero() -> None:
         import os
         from tinkex import metrics
         from tinkex.http.counters import counters
-        counters.end(None, "/x", 1.0, False, 1, 1)
+        counters.end(None, "/x", 1.0, failed=False, bytes_out=1, bytes_in=1)
         counters.in_flight.add(1)
         child = os.fork()
         seen = metrics.snapshot()

@@ -38,9 +38,11 @@ class FixedKey:
         self._key = key
 
     def get(self) -> str:
+        """Return the key."""
         return self._key
 
     def renew(self, refused: str) -> bool:
+        """Return False, because there is no other key."""
         return False
 
 
@@ -67,6 +69,7 @@ class RenewedCredential:
         renew_after_fork(self)
 
     def get(self) -> str:
+        """Return the present value, fetching a new one if it has expired or will soon."""
         value = self._value
         now = time.time()
         if now >= value.renew_at:
@@ -74,10 +77,11 @@ class RenewedCredential:
         return self._value.text
 
     def renew(self, refused: str) -> bool:
+        """Fetch a new value unless there is one already; return whether it differs from ``refused``."""
         self._fetch_once(refused, wait=True)
         return self._value.text != refused
 
-    def _fetch_once(self, stale: str, wait: bool) -> None:
+    def _fetch_once(self, stale: str, *, wait: bool) -> None:
         with self._lock:
             if self._value.text != stale:
                 return  # another thread has renewed it in the meantime
@@ -85,11 +89,11 @@ class RenewedCredential:
             if fetching is None:
                 fetching = self._fetching = Future()
         if mine:
-            self._fetch_for_all(fetching, wait)
+            self._fetch_for_all(fetching, wait=wait)
         elif wait and not fetching.result():
-            self._fetch_once(stale, wait)
+            self._fetch_once(stale, wait=wait)
 
-    def _fetch_for_all(self, fetching: Future[bool], wait: bool) -> None:
+    def _fetch_for_all(self, fetching: Future[bool], *, wait: bool) -> None:
         try:
             text = self._fetch()
         except Exception as error:
@@ -119,7 +123,7 @@ class RenewedCredential:
 
 
 def command_credential(command: str) -> RenewedCredential:
-    """The credential that ``command`` (run by the shell, at most 30 s) prints on its standard output."""
+    """Return the credential that the shell command ``command`` prints, which may take at most 30 s."""
     import subprocess  # here, for few need it
 
     def run() -> str:

@@ -33,10 +33,12 @@ class CuttableAdapter(HTTPAdapter):
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Make the pool manager, and record the connections of its pools."""
         super().init_poolmanager(*args, **kwargs)
         self._track(self.poolmanager)
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> PoolManager:
+        """Return the pool manager of a proxy, and record the connections of its pools."""
         manager: PoolManager = super().proxy_manager_for(proxy, **kwargs)
         self._track(manager)
         return manager
@@ -49,6 +51,7 @@ class CuttableAdapter(HTTPAdapter):
         manager.pool_classes_by_scheme = pools
 
     def get_connection_with_tls_context(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return the pool of the one host that this adapter serves."""
         # requests would look up the pool by URL and TLS settings, which are the same for all calls here.
         if self._pool is None:
             self._pool = super().get_connection_with_tls_context(request, *args, **kwargs)

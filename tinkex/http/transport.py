@@ -106,7 +106,7 @@ class Transport:
         """``call`` for those who want the answer as it came."""
         return self.call(method, path, body, read=_as_it_came, **options)
 
-    def call(
+    def call(  # noqa: PLR0913  the options of a call are many, and each of them has a name
         self,
         method: str,
         path: str,
@@ -308,7 +308,9 @@ class Transport:
         session.mount("https://", self._adapter)
         self._session = session
         proxies = dict(self.config.proxies) if self.config.proxies is not None else {}
-        settings = session.merge_environment_settings(self._prefix, proxies, False, None, None)
+        settings = session.merge_environment_settings(
+            self._prefix, proxies, stream=False, verify=None, cert=None
+        )
         self._settings: dict[str, Any] = dict(settings)
         self._headers = {
             "Accept": JSON,
@@ -346,7 +348,7 @@ def _odd_status(response: Response, url: str) -> APIResponseValidationError:
     )
 
 
-def _worth_another_try(failure: APIError, final: Collection[int], doubt_proxies: bool) -> bool:
+def _worth_another_try(failure: APIError, final: Collection[int], doubt_proxies: bool) -> bool:  # noqa: FBT001
     if not isinstance(failure, APIStatusError):
         return True
     if failure.status_code in final:

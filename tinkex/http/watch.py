@@ -64,7 +64,7 @@ class Call:
         if self.status is not None and self.status >= 400:
             failed = True
         sent = self.size * self.tries
-        counters.end(self, self.path, seconds, failed, sent, self.bytes_in)
+        counters.end(self, self.path, seconds, failed=failed, bytes_out=sent, bytes_in=self.bytes_in)
         if hooks.responses.functions:
             hooks.responses.tell(
                 hooks.ResponseEvent,

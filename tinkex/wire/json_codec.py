@@ -49,7 +49,7 @@ def encode_forward_backward(
     data: Sequence[Datum],
     loss_fn: str,
     loss_fn_config: Mapping[str, float | str] | None,
-    forward_only: bool,
+    forward_only: bool,  # noqa: FBT001
 ) -> dict[str, Any]:
     """The body of a forward or forward-backward request."""
     work: dict[str, Any] = {
@@ -234,7 +234,7 @@ def _numbers(name: str, values: Any) -> list[float]:
     return numbers
 
 
-def _logprobs(name: str, values: Any, gaps: bool = False) -> list[Any]:
+def _logprobs(name: str, values: Any, *, gaps: bool = False) -> list[Any]:
     """The floats in a list, which with ``gaps`` may hold None too."""
     if not _are(_list(name, values), float):
         found = [value for value in values if value is not None] if gaps else values

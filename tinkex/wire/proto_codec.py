@@ -44,7 +44,7 @@ def encode_forward_backward(
     data: Sequence[Datum],
     loss_fn: str,
     loss_fn_config: Mapping[str, float | str] | None,
-    forward_only: bool,
+    forward_only: bool,  # noqa: FBT001
 ) -> bytes:
     """The body of a forward or forward-backward request; the same bytes for the same arguments."""
     message = pb.ForwardBackwardRequest(

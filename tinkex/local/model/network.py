@@ -95,8 +95,10 @@ class AdaptedModel:
         return Trace(inputs, hidden, log_softmax(hidden @ self._unembed), targets)
 
     def gradients(self, trace: Trace, upstream: Floats) -> Weights:
-        """The gradients of the adapters. ``upstream [n, m]`` is the derivative of the loss with respect to the
-        log-probabilities of the trace. The trace's arrays are overwritten and cannot be used again.
+        """The gradients of the adapters.
+
+        ``upstream [n, m]`` is the derivative of the loss with respect to the log-probabilities of the trace. The
+        trace's arrays are overwritten and cannot be used again.
         """
         used = np.flatnonzero(upstream.any(axis=1))
         trace, upstream = trace.rows(used), upstream[used]
