@@ -187,7 +187,7 @@ class TrainingClient(Created, QueueStateObserver):
                 datum = types.Datum(prompt, {"target_tokens": [101, 108, 108, 111]})
                 print(training.forward_backward_custom([datum], likelihood).result().metrics["loss:sum"])
         """
-        from tinkex.losses.traced import LossHandle  # here, for few scripts need it
+        from tinkex.losses.traced import LossHandle
 
         if loss_type_input not in (None, "logprobs"):
             raise InputError(f"loss_type_input must be 'logprobs', not {loss_type_input!r}")
@@ -419,7 +419,7 @@ class TrainingClient(Created, QueueStateObserver):
 
     def get_info(self) -> GetInfoResponse:
         """Ask the server for the model's name, LoRA rank and tokenizer. Blocks for the round trip."""
-        from tinkex.api import info  # here, for few scripts need it
+        from tinkex.api import info
 
         self._session.check()
         return info.get_info(self._session.transport, self.model_id)

@@ -124,7 +124,7 @@ class RenewedCredential:
 
 def command_credential(command: str) -> RenewedCredential:
     """Return the credential that the shell command ``command`` prints, which may take at most 30 s."""
-    import subprocess  # here, for few need it
+    import subprocess
 
     def run() -> str:
         try:
