@@ -47,7 +47,7 @@ def test_a_call_is_in_flight_until_it_is_over(server: ScriptedServer, transport:
     seen = metrics.snapshot()
     assert (seen.requests, seen.in_flight, dict(seen.endpoints)) == (1, 1, {})
     hang.release()
-    thread.join(5)
+    thread.join(60)
     assert metrics.snapshot().in_flight == 0
 
 
@@ -64,7 +64,7 @@ def test_a_call_that_the_client_gave_up_says_nothing_about_the_server(
     thread.start()
     server.requests.wait_for("/x")
     transport.close()
-    thread.join(5)
+    thread.join(60)
     seen = metrics.snapshot()
     assert (seen.requests, seen.in_flight, seen.failed, dict(seen.endpoints)) == (1, 0, 0, {})
 
@@ -78,7 +78,7 @@ def test_no_call_of_many_threads_is_lost(server: ScriptedServer, transport: Tran
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     seen = metrics.snapshot()
     assert seen.requests == seen.endpoints["healthz"].calls == 160
     assert seen.in_flight == 0
@@ -100,7 +100,7 @@ def test_latency_is_that_of_the_call(server: ScriptedServer, transport: Transpor
     server.on("/x", Reply(delay=0.2))
     transport.request("POST", "/x", b"{}")
     seen = metrics.snapshot().endpoints["x"]
-    assert 0.2 <= seen.mean == seen.longest < 2
+    assert 0.2 <= seen.mean == seen.longest < 20
     assert seen.p50 >= 0.19
 
 

@@ -6,16 +6,16 @@ share nothing but the process. The ``repr`` of a config hides secrets.
 
 from __future__ import annotations
 
-import json
-import math
 import os
+import re
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 from urllib.parse import urlsplit
 
-from tinkex.errors import ConfigError
+from tinkex.errors import ConfigError, parse_json
 
 DEFAULT_BASE_URL = "https://tinker.thinkingmachines.dev/services/tinker-prod"
 """The hosted service, used when neither an argument nor ``TINKER_BASE_URL`` names another."""
@@ -47,6 +47,11 @@ class Config:
     default_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     proxies: Mapping[str, str] | None = field(default=None, repr=False)
     """Proxies in the form that ``requests`` uses. None means those of the environment variables."""
+
+    max_result_bytes: int = 1 << 30
+    """The largest size of a result of training or sampling, in bytes after decompression."""
+    max_message_bytes: int = 16 << 20
+    """The largest size of any other answer, in bytes after decompression."""
 
     connect_timeout: float = 5.0
     read_timeout: float = 60.0
@@ -93,13 +98,22 @@ class Config:
             value = getattr(self, name)
             if name == "poll_outage_timeout" and value is None:
                 continue
-            if not isinstance(value, (int, float)) or not 0 < value < math.inf:
+            if not _is_number(value) or not 0 < value <= threading.TIMEOUT_MAX:
                 raise ConfigError(f"{name} must be a positive number of seconds, not {value!r}")
-        if self.max_tries < 1:
-            raise ConfigError(f"max_tries must be at least 1, not {self.max_tries!r}")
+        for name in ("retry_delay", "retry_delay_max"):
+            value = getattr(self, name)
+            if not _is_number(value) or not 0 <= value <= threading.TIMEOUT_MAX:
+                raise ConfigError(f"{name} must be a number of seconds, not {value!r}")
+        for name in ("max_tries", "max_result_bytes", "max_message_bytes"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ConfigError(f"{name} must be a whole number, at least 1, not {value!r}")
         for name, value in self.default_headers.items():
-            if not isinstance(name, str) or not isinstance(value, str) or set("\r\n") & set(name + value):
-                raise ConfigError(f"default header {name!r} must be one line of text")
+            if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+                raise ConfigError(f"{name!r} is not the name of a header")
+            if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+                # Without the value, which may be a secret.
+                raise ConfigError(f"default header {name!r} must be one line of Latin-1 text")
         object.__setattr__(
             self, "base_url", self.base_url.rstrip("/") if not self.is_local else self.base_url
         )
@@ -167,14 +181,28 @@ def stored_key() -> str | None:
     """Return the default key of the stored logins, or None. Raises ``ConfigError`` if the file is damaged."""
     path = credentials_path()
     try:
-        stored = json.loads(path.read_text("utf-8"))
-        record = stored.get("keys", {}).get(stored.get("default"))
-        return None if record is None else str(record["key"])
+        content = path.read_bytes()
     except OSError:
         return None
+    try:
+        stored = parse_json(content)
+        record = stored.get("keys", {}).get(stored.get("default"))
+        return None if record is None else str(record["key"])
     except (ValueError, TypeError, KeyError, AttributeError):
-        # The damaged content may contain a key, so neither the message nor the traceback shows it.
-        raise ConfigError(f"{path} is damaged: delete it and run 'tinkex auth login'") from None
+        pass
+    # This is raised outside the handler, because the first error may contain the file's content, and so a key.
+    raise ConfigError(f"{path} is damaged: delete it and run 'tinkex auth login'")
+
+
+def is_credential(value: object) -> TypeGuard[str]:
+    """Return whether ``value`` can be sent as a credential: one word of printable ASCII."""
+    return (
+        isinstance(value, str)
+        and value.isascii()
+        and value.isprintable()
+        and value != ""
+        and " " not in value
+    )
 
 
 def _check_url(url: object) -> None:
@@ -187,6 +215,8 @@ def _check_url(url: object) -> None:
         port_is_fine = parts.port is None or parts.port > 0
     except ValueError as error:
         raise ConfigError(f"base_url {url!r} is not a URL: {error}") from None
+    if not url.isascii() or not url.isprintable():
+        raise ConfigError(f"base_url must be printable ASCII, not {url!r}")
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine:
         raise ConfigError(f"base_url must look like https://host[:port]/path or local://, not {url!r}")
     if parts.username or parts.password:
@@ -201,7 +231,15 @@ def _check_key(key: object) -> None:
         return
     if not isinstance(key, str):
         raise ConfigError(f"api_key must be text, not {type(key).__name__}")
-    if not key.startswith(("tml-", "eyJ")) or not key.isascii() or not key.isprintable() or " " in key:
+    if not key.startswith(("tml-", "eyJ")) or not is_credential(key):
         raise ConfigError(
             "malformed API key: it must start with 'tml-' (or be a JWT, 'eyJ...') and be one word"
         )
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")

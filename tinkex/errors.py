@@ -115,7 +115,7 @@ class APIError(TinkerError):
         self.method = method
         self.url = url
         # Text can be printed and pickled whatever it says; JSON nested too deeply cannot.
-        self.body = body if _is_shallow(body) else None
+        self.body: object = body if _is_shallow(body) else None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), str(self), self.__dict__)

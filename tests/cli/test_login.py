@@ -9,14 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import KEY, Tinkex
 from servers import Reply, Request, ScriptedServer
 
 import tinkex
 from tinkex.local import LocalServer
-
-from .commands import KEY, Tinkex, tinkex_here
-
-__all__ = ["tinkex_here"]
 
 ABOUT_THE_KEY = {
     "key_id": 77,

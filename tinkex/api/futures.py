@@ -17,6 +17,7 @@ from tinkex.errors import (
     status_error,
 )
 from tinkex.http.transport import JSON, PROTO, Response, Transport
+from tinkex.wire.validation import decode
 
 T = TypeVar("T")
 
@@ -164,6 +165,7 @@ def retrieve(
         timeout=timeout,
         tries=1,
         raise_for_status=False,
+        limit=transport.config.max_result_bytes,
     )
 
 
@@ -201,6 +203,7 @@ def retrieve_many(
         timeout=timeout,
         tries=1,
         raise_for_status=False,
+        limit=transport.config.max_result_bytes,
     )
 
 
@@ -234,14 +237,14 @@ def _read_completions(response: Response) -> Completions | Busy:
         if response.status in (400, 402, 408, 429) or response.status >= 500:
             return Busy(refusal)
         raise refusal
-    answer = response.json()
-    try:
-        done = [one["request_id"] for one in answer["completions"]]
-        if not all(isinstance(one, str) for one in done):
-            raise TypeError("a request_id is not text")
-        return Completions(done, int(answer["cursor"]))
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise APIResponseValidationError(f"the server's completions cannot be read: {error!r}") from None
+    return decode("list of completions", _completions, response.json())
+
+
+def _completions(answer: Any) -> Completions:
+    done, cursor = [one["request_id"] for one in answer["completions"]], answer["cursor"]
+    if type(cursor) is not int or not all(isinstance(one, str) for one in done):
+        raise ValueError("a cursor is a whole number, and a request_id is text")
+    return Completions(done, cursor)
 
 
 def _read_refusal(transport: Transport, promise: Promise[Any], response: Response) -> Answer:
@@ -273,7 +276,7 @@ def _refusal(response: Response, path: str) -> APIStatusError:
 
 def _size(answer: Mapping[str, Any]) -> int:
     size = answer.get("response_payload_size") or 0
-    if not isinstance(size, int) or size < 0:
+    if type(size) is not int or size < 0:
         raise APIResponseValidationError("the size of the server's result is no number", body=answer)
     return size
 

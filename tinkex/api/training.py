@@ -242,9 +242,7 @@ def _read_message(kind: type[M], name: str, result: Result) -> M:
 def _read_optim_step(result: Result) -> OptimStepResponse:
     # dataclasses-json would be too slow here, since training calls this in every step.
     metrics = json_result(result, "optim_step", has="metrics").get("metrics")
-    if metrics is not None and not isinstance(metrics, dict):
-        raise APIResponseValidationError("the metrics of an optim_step are no JSON object", body=metrics)
-    return OptimStepResponse(metrics)
+    return OptimStepResponse(None if metrics is None else json_codec.decode_metrics(metrics))
 
 
 def _read_opened_sampler(result: Result) -> OpenedSampler:

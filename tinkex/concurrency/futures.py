@@ -7,7 +7,6 @@ import functools
 import inspect
 import threading
 import time
-import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import Future, InvalidStateError
 from typing import Any, ParamSpec, Protocol, TypeVar
@@ -93,39 +92,32 @@ class APIFuture(Future[T]):
                 hook()
         return cancelled
 
-    def fulfil(self, work: Callable[[], T]) -> None:
-        """Call ``work`` and set its value or its error as the outcome, unless the future is cancelled."""
+    def fulfil(self, work: Callable[[], T]) -> BaseException | None:
+        """Call ``work`` and set its value or its error as the outcome, unless the future is cancelled.
+
+        Return the error, so that ``forget_variables`` can clear its traceback, or None.
+        """
         if self.cancelled():
-            return
+            return None
         try:
             value = work()
         except BaseException as error:
             self.on_cancel = None
-            self.fail(error)
-            del self, work  # else the traceback of the error would keep them alive
-            return
+            return self.fail(error)
         self.on_cancel = None
         try:
             self.set_result(value)
         except InvalidStateError:
             pass
+        return None
 
-    def fail(self, error: BaseException) -> None:
-        """Set ``error`` as the outcome, unless there is an outcome already."""
-        _forget_variables(error)
+    def fail(self, error: BaseException) -> BaseException:
+        """Set ``error`` as the outcome, unless there is an outcome already, and return it."""
         try:
             self.set_exception(error)
         except InvalidStateError:
             pass
-
-
-def _forget_variables(error: BaseException | None) -> None:
-    """Clear the variables in the tracebacks of ``error`` and its causes, which would keep clients alive."""
-    for _ in range(10):
-        if error is None:
-            return
-        traceback.clear_frames(error.__traceback__)
-        error = error.__cause__ or error.__context__
+        return error
 
 
 def finished(value: T) -> APIFuture[T]:

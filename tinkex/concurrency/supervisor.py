@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from tinkex.concurrency.at_fork import renew_after_fork
@@ -43,7 +44,7 @@ class Child(Protocol):
     """A client that a supervisor can close."""
 
     def close(self) -> None:
-        """Close the client."""
+        """End the client."""
 
 
 C = TypeVar("C", bound=Child)
@@ -80,23 +81,7 @@ class ClientSupervisor:
         """Run ``make`` on the executor; return the future of the client that it makes."""
         future: APIFuture[C] = APIFuture()
 
-        def start() -> None:
-            if future.cancelled():
-                return
-            try:
-                child = make()
-            except BaseException as error:
-                future.fail(error)
-                return
-            with self._lock:
-                late = self._shut_down
-                if not late:
-                    self._children.add(child)
-            future.fulfil(lambda: child)
-            if late or future.cancelled():
-                child.close()
-
-        self._run(start)
+        self._run(partial(self._start, make, future))
         return future
 
     def children(self) -> list[Any]:
@@ -111,5 +96,25 @@ class ClientSupervisor:
         for child in children:
             child.close()
 
+    def _start(self, make: Callable[[], C], future: APIFuture[C]) -> BaseException | None:
+        if future.cancelled():
+            return None
+        try:
+            child = make()
+        except BaseException as error:
+            return future.fail(error)
+        with self._lock:
+            late = self._shut_down
+            if not late:
+                self._children.add(child)
+        future.fulfil(partial(_the_same, child))
+        if late or future.cancelled():
+            child.close()
+        return None
+
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
+
+
+def _the_same(child: C) -> C:
+    return child

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 import requests
-import urllib3.exceptions
 from requests.adapters import HTTPAdapter
 
 from tinkex.config import Config
 from tinkex.download.digests import Digest, digest_of
 from tinkex.errors import APIConnectionError, APIResponseValidationError, APIStatusError, status_error
+from tinkex.http.causes import BROKEN
 from tinkex.http.connections import CuttableAdapter
 from tinkex.http.retry import backoff, is_retryable, retry_after
 
@@ -26,7 +26,9 @@ _LINK_EXPIRED = frozenset({400, 401, 403, 410})
 """The statuses with which storage services answer a signed URL that does not work any more."""
 _RENEWALS = 2
 """How often a refused URL is replaced by a new one, before the refusal is raised."""
-_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
+_LENGTH = re.compile(r"[0-9]{1,18}")
+"""A ``Content-Length``. No file is longer, and ``int`` takes no more than a few thousand digits."""
 
 
 class Link(Protocol):
@@ -125,25 +127,26 @@ class Fetcher:
                     state.check_digest()
                     return
                 except _Broken as broken:
-                    if state.offset > furthest:
-                        tries, renewals, furthest = 0, 0, state.offset
-                    tries += 1
-                    if tries >= self._config.max_tries:
-                        raise APIConnectionError(
-                            f"a download broke off at byte {state.offset}: {broken}",
-                            method="GET",
-                            url=_shown(url),
-                        ) from None
-                    wait = broken.wait
+                    reason, wait = str(broken), broken.wait
                 except APIStatusError as refusal:
                     renewals += 1
                     if refusal.status_code not in _LINK_EXPIRED or renewals > _RENEWALS:
                         raise
                     link.renew(url)
                     continue
+                if state.offset > furthest:
+                    tries, renewals, furthest = 0, 0, state.offset
+                tries += 1
+                if tries >= self._config.max_tries:
+                    # Raised outside the handler: the errors behind it contain the URL with its signature.
+                    raise APIConnectionError(
+                        f"a download broke off at byte {state.offset}: {reason}",
+                        method="GET",
+                        url=_shown(url),
+                    )
                 if wait is None:
                     wait = backoff(tries, self._config.retry_delay, self._config.retry_delay_max)
-                watch.wait(wait)
+                watch.wait(min(wait, self._config.max_wait))
 
     def _go_on(self, url: str, state: _State) -> None:
         headers = {"Accept-Encoding": "identity"}
@@ -157,13 +160,15 @@ class Fetcher:
                 state.start_over()
                 raise _Broken("the server has less of the file than before")
             if status >= 400:
-                content = response.raw.read(_ERROR_BYTES) or b""
+                content = next(_chunks(response, _ERROR_BYTES), b"")
                 error = status_error(status, content, response.headers, method="GET", url=_shown(url))
                 if is_retryable(status, response.headers):
                     raise _Broken(str(error), retry_after(response.headers))
                 raise error
+            if status not in (200, 206):
+                raise _Broken(f"the server answered {status}, which brings no file")
             state.begin(response)
-            for chunk in _chunks(response):
+            for chunk in _chunks(response, CHUNK):
                 state.write(chunk)
         if state.total is not None and state.offset < state.total:
             raise _Broken("the answer ended early")
@@ -180,11 +185,14 @@ class Fetcher:
                 timeout=(config.connect_timeout, config.read_timeout),
                 proxies=dict(config.proxies) if config.proxies is not None else None,
             )
-        except (requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL, requests.TooManyRedirects):
-            raise APIConnectionError("a download link leads nowhere", method="GET", url=_shown(url)) from None
-        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            # The text of the error contains the URL with its signature, so only its type is shown.
-            raise _Broken(type(error).__name__) from None
+        except (requests.TooManyRedirects, ValueError):  # the latter for whatever is wrong with a URL
+            reason = None
+        except BROKEN as error:
+            reason = type(error).__name__
+        # Raised outside the handlers: the text of the first error contains the URL with its signature.
+        if reason is None:
+            raise APIConnectionError("a download link leads nowhere", method="GET", url=_shown(url))
+        raise _Broken(reason)
 
 
 class _State:
@@ -215,7 +223,7 @@ class _State:
         self.version = _version(response)
         self._digest = digest_of(response.headers)
         length = response.headers.get("Content-Length", "")
-        if length.isdigit():
+        if _LENGTH.fullmatch(length):
             self._set_total(int(length))
 
     def write(self, chunk: bytes) -> None:
@@ -243,12 +251,12 @@ class _State:
         self.total = total
 
 
-def _chunks(response: requests.Response) -> Iterator[bytes]:
+def _chunks(response: requests.Response, size: int) -> Iterator[bytes]:
     raw: Any = response.raw
     while True:
         try:
-            chunk: bytes = raw.read(CHUNK, decode_content=False)
-        except (urllib3.exceptions.HTTPError, requests.exceptions.RequestException, OSError) as error:
+            chunk: bytes = raw.read(size, decode_content=False)
+        except BROKEN as error:
             raise _Broken(type(error).__name__) from None
         if not chunk:
             return
@@ -258,7 +266,8 @@ def _chunks(response: requests.Response) -> Iterator[bytes]:
 def _version(response: requests.Response) -> str | None:
     """Return a validator that identifies this version of the file, if there is one. A weak ETag does not."""
     etag = response.headers.get("ETag", "")
-    return etag if etag.startswith('"') else response.headers.get("Last-Modified")
+    version = etag if etag.startswith('"') else response.headers.get("Last-Modified")
+    return version if version and version.isprintable() else None  # else it cannot be sent back
 
 
 def _shown(url: str) -> str:

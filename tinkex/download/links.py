@@ -9,7 +9,7 @@ from functools import partial
 
 from tinkex.api import rest as api
 from tinkex.errors import APIStatusError
-from tinkex.http.retry import backoff, retry_after
+from tinkex.http.retry import backoff
 from tinkex.http.transport import Transport
 from tinkex.types.rest import ParsedCheckpointTinkerPath
 
@@ -104,5 +104,5 @@ def _wait_for_archive(
         except APIStatusError as refusal:
             if refusal.status_code != 503 or time.monotonic() > end:
                 raise
-            pause = retry_after(refusal.headers)
+            pause = transport.asked_wait(refusal.headers)
         wait(backoff(attempt, config.retry_delay, config.retry_delay_max) if pause is None else pause)

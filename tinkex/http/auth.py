@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import base64
-import json
 import random
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
 from tinkex.concurrency.at_fork import renew_after_fork
-from tinkex.errors import ConfigError
+from tinkex.config import is_credential
+from tinkex.errors import ConfigError, parse_json
 
 COMMAND_TIMEOUT = 30.0
 EXPIRY_MARGIN = 60.0
 """Seconds before its end at which a JWT is no longer used."""
 RETRY_SECONDS = 5.0
 """Between attempts to renew a credential that still holds."""
+_LATEST = 2.0**53
+"""Floats count every second up to here."""
 
 
 class Credential(Protocol):
@@ -123,37 +125,53 @@ class RenewedCredential:
 
 
 def command_credential(command: str) -> RenewedCredential:
-    """Return the credential that the shell command ``command`` prints, which may take at most 30 s."""
+    """Return the credential that ``command`` prints on its standard output; the shell runs it, at most 30 s."""
     import subprocess
 
     def run() -> str:
+        printed, status = b"", 0
         try:
             done = subprocess.run(
-                command, shell=True, capture_output=True, text=True, timeout=COMMAND_TIMEOUT, check=False
+                command, shell=True, capture_output=True, timeout=COMMAND_TIMEOUT, check=False
             )
+            printed, status = done.stdout.strip(), done.returncode
+            problem = f"exited with status {status} and printed no credential"
         except subprocess.TimeoutExpired:
-            raise ConfigError(
-                f"the credential command did not finish within {COMMAND_TIMEOUT:.0f} s"
-            ) from None
-        value = done.stdout.strip()
-        if done.returncode or not value:
-            # Its output may hold the credential, so the message does not repeat it.
-            raise ConfigError(
-                f"the credential command exited with status {done.returncode} and printed no credential"
-            )
-        return value
+            problem = f"did not finish within {COMMAND_TIMEOUT:.0f} s"
+        except OSError as error:
+            problem = f"cannot be run: {error.strerror}"
+        value = printed.decode("ascii", "replace")
+        if printed and not status:
+            if is_credential(value):
+                return value
+            problem = "must print one credential, a single word of ASCII, and printed something else"
+        # Neither this message nor an error chained to it repeats the output, which may hold a credential.
+        raise ConfigError(f"the credential command {problem}")
 
     return RenewedCredential(run)
+
+
+def claims_of(token: str) -> dict[str, Any] | None:
+    """Return the claims of a JWT, or None if ``token`` is no JWT."""
+    try:
+        payload = token.split(".")[1]
+        claims = parse_json(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except (IndexError, ValueError):
+        return None
+    return claims if isinstance(claims, dict) else None
 
 
 def _lifetime(value: str) -> tuple[float, float]:
     """``(renew at, ends at)``: half the life of a JWT, 10 % either way; other values are kept for an hour."""
     now = time.time()
-    try:
-        payload = value.split(".")[1]
-        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        ends_at = float(claims["exp"])
-        life = ends_at - float(claims.get("iat", now))
-    except (IndexError, ValueError, KeyError, TypeError):
+    claims = claims_of(value) or {}
+    begins_at, ends_at = claims.get("iat", now), claims.get("exp")
+    if not (_is_time(begins_at) and _is_time(ends_at)):
         return now + 3600, now + 7200
+    life = ends_at - begins_at
     return min(now + life / 2 * random.uniform(0.9, 1.1), ends_at - EXPIRY_MARGIN), ends_at
+
+
+def _is_time(value: Any) -> TypeGuard[float]:
+    """Whether ``value`` is a point in time in seconds since 1970, as JWTs have it."""
+    return type(value) in (int, float) and 0 <= value <= _LATEST

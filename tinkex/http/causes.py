@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from http.client import HTTPException
 from typing import Any
 
+import requests
 import urllib3.exceptions
+
+BROKEN = (
+    requests.exceptions.RequestException,
+    urllib3.exceptions.HTTPError,
+    HTTPException,
+    OSError,
+    # These come of a malformed answer, or of a request that cannot be written.
+    ValueError,
+    OverflowError,
+    MemoryError,
+)
+"""What is raised for a connection that fails, or an answer that ends early or is no HTTP."""
 
 
 def never_connected(error: BaseException) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import email.errors
 import queue
 import socket
 import weakref
 from functools import partial
+from http.client import HTTPException, HTTPResponse
 from typing import Any
 
 from requests import Response
@@ -166,12 +168,36 @@ class _Watched:
         self.siblings.connected(self)
 
 
+class _CheckedResponse(HTTPResponse):
+    """Refuses two things that its base class takes for a valid answer."""
+
+    def begin(self) -> None:
+        super().begin()
+        # A head that breaks off is parsed as far as it goes. urllib3 would only log it, with whatever it holds.
+        if any(isinstance(defect, _BROKEN_HEAD) for defect in self.msg.defects):
+            self.close()
+            raise HTTPException("the head of the answer is malformed")
+
+    def _read_next_chunk_size(self) -> int:
+        size: int = super()._read_next_chunk_size()  # type: ignore[misc]
+        if size < 0:  # -1 would stand for all that comes, without bounds
+            raise ValueError("a chunk of negative size")
+        return size
+
+
+_BROKEN_HEAD = (
+    email.errors.FirstHeaderLineIsContinuationDefect,
+    email.errors.MisplacedEnvelopeHeaderDefect,
+    email.errors.MissingHeaderBodySeparatorDefect,
+)
+
+
 class _HTTPConnection(_Watched, HTTPConnection):
-    pass
+    response_class = _CheckedResponse
 
 
 class _HTTPSConnection(_Watched, HTTPSConnection):
-    pass
+    response_class = _CheckedResponse
 
 
 class _Tracking:
@@ -190,8 +216,18 @@ class _Tracking:
 
 
 class _HTTPPool(_Tracking, HTTPConnectionPool):
-    ConnectionCls: Any = _HTTPConnection
+    @property
+    def ConnectionCls(self) -> Any:  # type: ignore[override]  # urllib3's name
+        return _connection_class(_HTTPConnection, HTTPConnectionPool)
 
 
 class _HTTPSPool(_Tracking, HTTPSConnectionPool):
-    ConnectionCls: Any = _HTTPSConnection
+    @property
+    def ConnectionCls(self) -> Any:  # type: ignore[override]
+        return _connection_class(_HTTPSConnection, HTTPSConnectionPool)
+
+
+def _connection_class(own: type[Any], pool: type[Any]) -> Any:
+    """Return the class of new connections: ``own``, unless a tool such as vcrpy has replaced that of ``pool``."""
+    current = pool.ConnectionCls
+    return own if issubclass(own, current) else current

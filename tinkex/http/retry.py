@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import email.utils
+import math
 import random
+import re
+import threading
 import time
 from collections.abc import Mapping
+from datetime import timezone
 
 RETRYABLE_STATUS = frozenset({408, 409, 429})
 JITTER = 0.25
@@ -36,27 +40,40 @@ def longest_backoff(attempt: int, first: float, longest: float) -> float:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the wait in seconds that the server asks for, or None.
+    """Return the seconds that the server asks to wait, or None if no header can be understood.
 
-    The headers are ``retry-after-ms``, and ``Retry-After`` with seconds or a date.
+    The headers are ``retry-after-ms``, and ``Retry-After`` with seconds or a date. The result is at most the
+    longest time that Python can sleep; callers limit it further.
     """
     millis = _number(headers.get("retry-after-ms"))
     if millis is not None:
-        return millis / 1000
+        return min(millis / 1000, threading.TIMEOUT_MAX)
     # The headers of an error are a plain dictionary with names in lower case.
     value = headers.get("Retry-After") or headers.get("retry-after")
     seconds = _number(value)
-    if seconds is not None or value is None:
-        return seconds
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except (TypeError, ValueError):
-        return None
+    if seconds is None:
+        seconds = _seconds_until(value)
+    return None if seconds is None else min(seconds, threading.TIMEOUT_MAX)
 
 
 def _number(text: str | None) -> float | None:
-    try:
-        number = float(text or "")
-    except ValueError:
+    """The number in plain decimal digits; ``float`` would also take ``1_0``, ``nan`` and the digits of all scripts."""
+    number = float(text) if text and _DECIMAL.fullmatch(text) else math.inf
+    return number if math.isfinite(number) else None
+
+
+def _seconds_until(date: str | None) -> float | None:
+    if not date or len(date) > _LONGEST_DATE:
         return None
-    return number if 0 <= number < 86_400 else None
+    try:
+        moment = email.utils.parsedate_to_datetime(date)
+        if moment.tzinfo is None:  # written as -0000
+            moment = moment.replace(tzinfo=timezone.utc)
+        return max(0.0, moment.timestamp() - time.time())
+    except Exception:
+        # The parser of the standard library raises many kinds of errors, and not the same in all versions.
+        return None
+
+
+_DECIMAL = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+")
+_LONGEST_DATE = 100

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import re
 import sys
@@ -20,7 +19,7 @@ from requests.structures import CaseInsensitiveDict
 
 from tinkex._version import __version__
 from tinkex.concurrency.at_fork import renew_after_fork
-from tinkex.config import Config
+from tinkex.config import Config, is_credential
 from tinkex.errors import (
     APIConnectionError,
     APIError,
@@ -28,17 +27,20 @@ from tinkex.errors import (
     APIStatusError,
     APITimeoutError,
     ClientClosedError,
+    TinkerError,
+    parse_json,
     status_error,
 )
 from tinkex.http.auth import Credential, FixedKey, RenewedCredential, command_credential
-from tinkex.http.causes import cause_in_words, never_connected
+from tinkex.http.causes import BROKEN, cause_in_words, never_connected
 from tinkex.http.connections import CuttableAdapter
+from tinkex.http.content import TooLarge, read_content
 from tinkex.http.endpoint import resolve
 from tinkex.http.retry import backoff, is_retryable, longest_backoff, retry_after
 from tinkex.http.trace import trace_headers
 from tinkex.http.trouble import Trouble, trouble_with
 from tinkex.http.watch import Call
-from tinkex.observability.redact import redact
+from tinkex.observability.redact import HIDDEN, SHORTEST, redact
 
 T = TypeVar("T")
 logger = logging.getLogger("tinkex")
@@ -51,11 +53,15 @@ FIRST_CONTACT_TRIES = 2
 
 
 class Response(NamedTuple):
-    """An HTTP answer, read whole."""
+    """An HTTP answer, read completely. ``secrets`` are what was sent with the request and must not be shown."""
 
     status: int
     headers: Mapping[str, str]
     content: bytes
+    secrets: tuple[bytes, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Response({self.status}, {len(self.content)} bytes)"
 
     @property
     def is_proto(self) -> bool:
@@ -64,11 +70,16 @@ class Response(NamedTuple):
 
     def json(self) -> Any:
         """The content as JSON; raises ``APIResponseValidationError`` if it is not."""
+        content = self.content
+        for secret in self.secrets:
+            if secret in content:  # some servers repeat what they were sent
+                content = content.replace(secret, HIDDEN.encode())
         try:
-            return json.loads(self.content)
+            return parse_json(content)
         except ValueError:
-            shown = redact(self.content[:200].decode("utf-8", "replace"))
-            raise APIResponseValidationError(f"the server's answer is not JSON: {shown!r}") from None
+            shown = redact(content[:200].decode("utf-8", "replace"))
+        # Raised outside the handler, so that the parser's error, which holds the content, is not chained to it.
+        raise APIResponseValidationError(f"the server's answer is not JSON: {shown!r}")
 
 
 class Transport:
@@ -92,6 +103,9 @@ class Transport:
         self._key_sent = key or ""
         self._secret_headers = tuple(
             value for name, value in config.default_headers.items() if _SECRET_HEADER.search(name)
+        )
+        self._secret_bytes = tuple(
+            value.encode("latin-1") for value in self._secret_headers if len(value) >= SHORTEST
         )
         self.trouble: Trouble = trouble_with(self.base_url)
         self._closed = threading.Event()
@@ -123,6 +137,7 @@ class Transport:
         final: Collection[int] = (),
         credential: Credential | None = None,
         doubt_proxies: bool = False,
+        limit: int | None = None,
     ) -> T:
         """Send one request, trying again what may succeed later; what ``read`` makes of its answer.
 
@@ -130,7 +145,9 @@ class Transport:
         share one idempotency key. An answer that ``read`` refuses (``APIResponseValidationError``) is a
         failed try like a broken connection, and so is a status below 200 or a redirect, unless it is in
         ``expected``. A status in ``final`` is not tried again. With ``doubt_proxies`` a refusal counts only if
-        it is a JSON object, which is how a server refuses; others are tried again.
+        it is a JSON object, which is how a server refuses; others are tried again. ``limit`` is the largest
+        content of a result in bytes (``Config.max_result_bytes``), or 0 to leave the content unread; other
+        answers have ``Config.max_message_bytes`` at most.
 
         Raises a child of ``APIStatusError`` for a refusal (unless ``raise_for_status`` is False: then ``read``
         gets it), ``APIConnectionError`` if there was no answer, and what ``read`` raises. The error's ``sent``
@@ -146,21 +163,21 @@ class Transport:
             sent["X-Idempotency-Key"] = str(uuid.uuid4())
         sent.update(trace_headers())
         timeout = timeout or self.config.read_timeout
-        limit = tries or self.config.max_tries
+        most_tries = tries or self.config.max_tries
         credential = credential or self._credential
         attempt, renewed, maybe_accepted = 0, False, False
-        with Call(method, path, len(body or b"")) as call:
+        with Call(method, path, len(body or b""), self.redact) as call:
             while True:
                 attempt += 1
                 call.tries += 1
                 key = sent["X-API-Key"] = self._key_sent = credential.get()
                 failure: APIError
                 try:
-                    response = self._send(method, url, body, sent, timeout)
+                    response = self._send(method, url, body, sent, timeout, limit)
                     call.answered(response.status, response.headers, len(response.content))
                     if response.status < 400:
                         if not 200 <= response.status < 300 and response.status not in expected:
-                            raise _odd_status(response, url)
+                            raise _odd_status(self._without_secrets(response), url)
                         answer = read(response)
                         self._has_answered()
                         return answer
@@ -181,7 +198,9 @@ class Transport:
                     )
                 failure.repeated = maybe_accepted
                 failure.sent = maybe_accepted = maybe_accepted or failure.sent
-                if attempt >= self._limit(limit) or not _worth_another_try(failure, final, doubt_proxies):
+                if attempt >= self._limit(most_tries) or not _worth_another_try(
+                    failure, final, doubt_proxies
+                ):
                     if isinstance(failure, APIStatusError) and not raise_for_status:
                         return read(response)
                     try:
@@ -194,7 +213,7 @@ class Transport:
                 if wait is None:
                     wait = backoff(attempt, self.config.retry_delay, self.config.retry_delay_max)
                 call.retry(wait, None if isinstance(failure, APIStatusError) else failure)
-                self.trouble.failed(failure, wait + self._longest_rest(attempt + 1, limit))
+                self.trouble.failed(failure, wait + self._longest_rest(attempt + 1, most_tries))
                 del failure
                 self.wait(wait)
 
@@ -227,13 +246,24 @@ class Transport:
                 return
 
     def use_jwt(self) -> None:
-        """From now on exchange the key for a short-lived JWT and send that (``POST /auth/token``)."""
+        """From now on exchange the key for a short-lived JWT and send that."""
         key = self._credential
+        self._credential = RenewedCredential(lambda: self.exchange(key))
 
-        def exchange() -> str:
-            return str(self.request("POST", "/auth/token", b"{}", credential=key).json()["jwt"])
-
-        self._credential = RenewedCredential(exchange)
+    def exchange(self, credential: Credential) -> str:
+        """Return the JWT that the server gives for ``credential`` (``POST /auth/token``)."""
+        content = self.request("POST", "/auth/token", b"{}", credential=credential).content
+        try:
+            answer = parse_json(content)
+        except ValueError:
+            answer = None
+        token = answer.get("jwt") if isinstance(answer, dict) else None
+        if not is_credential(token):
+            # Without the content, which may hold most of a credential.
+            raise APIResponseValidationError(
+                "the answer has no jwt of one line", method="POST", url=f"{self._prefix}/auth/token"
+            )
+        return token
 
     def close(self) -> None:
         """End everything and let go of all connections."""
@@ -241,7 +271,13 @@ class Transport:
         self._session.close()
 
     def _send(
-        self, method: str, url: str, body: bytes | None, headers: dict[str, str], timeout: float
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        headers: dict[str, str],
+        timeout: float,
+        limit: int | None,
     ) -> Response:
         if self._closed.is_set():
             raise ClientClosedError("the client was closed")
@@ -251,31 +287,59 @@ class Transport:
         request.hooks = _NO_HOOKS
         if body is not None or method != "GET":
             request.headers["Content-Length"] = str(len(body or b""))
-        # Session.send would add cookies, redirects and hooks, none of which the protocol has, for half as
-        # much again. Tracing and mocking tools put their own in its place; then they get their call.
-        instrumented = _session_send_is_replaced()
-        send = self._session.send if instrumented else self._adapter.send
+        failure: TinkerError
         try:
-            raw = send(request, timeout=(self.config.connect_timeout, timeout), **self._settings)
-            # The wrapped path has read the content; else it is read here at once, not in pieces of 10 kB.
-            content = raw.content if instrumented else raw.raw.read(decode_content=True)
-            return Response(raw.status_code, raw.headers, content or b"")
+            return self._read(self._exchange(request, timeout), headers["X-API-Key"], limit)
         except requests.exceptions.ConnectTimeout:
-            raise APITimeoutError(
+            failure = APITimeoutError(
                 f"no connection to {self.base_url} within {self.config.connect_timeout:g} s",
                 method=method, url=url, sent=False,
-            ) from None  # fmt: skip
+            )  # fmt: skip
         except (requests.exceptions.Timeout, urllib3.exceptions.ReadTimeoutError):
-            self._raise_if_closed()
-            raise APITimeoutError(
-                f"no answer from {url} within {timeout:g} s", method=method, url=url
-            ) from None
-        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            self._raise_if_closed()
-            raise APIConnectionError(
-                f"connection to {self.base_url} failed: {cause_in_words(error)}",
+            failure = APITimeoutError(f"no answer from {url} within {timeout:g} s", method=method, url=url)
+        except TooLarge:
+            setting = "max_message_bytes" if limit is None else "max_result_bytes"
+            failure = APIResponseValidationError(
+                f"the answer from {url} is larger than Config.{setting} allows", method=method, url=url
+            )
+        except BROKEN as error:
+            failure = APIConnectionError(
+                f"connection to {self.base_url} failed: {self.redact(cause_in_words(error))}",
                 method=method, url=url, sent=not never_connected(error),
-            ) from None  # fmt: skip
+            )  # fmt: skip
+        if self._closed.is_set():
+            failure = ClientClosedError("the client was closed")
+        # Raised outside the handlers, so that the error behind it, whose text may hold a header, is not chained.
+        try:
+            raise failure
+        finally:
+            del failure  # its traceback and this frame would keep one another alive
+
+    def _exchange(self, request: requests.PreparedRequest, timeout: float) -> requests.Response:
+        """Send ``request``; the answer with its content still unread."""
+        timeouts = (self.config.connect_timeout, timeout)
+        # Session.send would add cookies, redirects and hooks, none of which the protocol has, for half as
+        # much again. Tracing and mocking tools put their own in its place; then they get their call.
+        if _session_send_is_replaced():
+            settings = {**self._settings, "stream": True, "allow_redirects": False}
+            return self._session.send(request, timeout=timeouts, **settings)
+        return self._adapter.send(request, timeout=timeouts, **self._settings)
+
+    def _read(self, raw: requests.Response, key: str, limit: int | None) -> Response:
+        status = raw.status_code
+        secrets = self._secret_bytes
+        if len(key) >= SHORTEST:
+            secrets += (key.encode("latin-1"),)
+        refused = status >= 400
+        try:
+            most = self.config.max_message_bytes if refused or limit is None else limit
+            content = read_content(raw, most)
+        except (TooLarge, urllib3.exceptions.DecodeError):
+            # The status of a refusal says enough, and so do the headers of an answer whose content is unwanted.
+            if not refused and limit != 0:
+                raise
+            content = b""
+        return Response(status, raw.headers, content, secrets)
 
     def _has_answered(self) -> None:
         self._answered = True
@@ -292,14 +356,12 @@ class Transport:
 
     def _without_secrets(self, response: Response) -> Response:
         """A refusal as it may be shown: some servers repeat in it what they were sent."""
-        headers = {name: self.redact(value) for name, value in response.headers.items()}
         # As Latin-1 any bytes are text and back again.
         content = self.redact(response.content.decode("latin-1")).encode("latin-1")
-        return Response(response.status, CaseInsensitiveDict(headers), content)
+        return Response(response.status, self._clean(response.headers), content)
 
-    def _raise_if_closed(self) -> None:
-        if self._closed.is_set():
-            raise ClientClosedError("the client was closed") from None
+    def _clean(self, headers: Mapping[str, str]) -> CaseInsensitiveDict[str]:
+        return CaseInsensitiveDict({name: self.redact(value) for name, value in headers.items()})
 
     def _connect(self) -> None:
         session = requests.Session()
@@ -314,7 +376,7 @@ class Transport:
         self._settings: dict[str, Any] = dict(settings)
         self._headers = {
             "Accept": JSON,
-            "Accept-Encoding": "gzip, deflate",
+            "Accept-Encoding": "gzip",
             "User-Agent": USER_AGENT,
             **self.config.default_headers,
         }

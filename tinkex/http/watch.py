@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import perf_counter
 from types import TracebackType
 
 from tinkex.errors import APIError
 from tinkex.http.counters import counters
 from tinkex.observability import hooks
+from tinkex.observability.redact import redact
 
 logger = logging.getLogger("tinkex")
 
@@ -17,12 +18,13 @@ logger = logging.getLogger("tinkex")
 class Call:
     """The report of one call, which begins and ends with a ``with`` block."""
 
-    __slots__ = ("_began", "bytes_in", "method", "path", "request_id", "size", "status", "tries")
+    __slots__ = ("_began", "_redact", "bytes_in", "method", "path", "request_id", "size", "status", "tries")
 
-    def __init__(self, method: str, path: str, size: int) -> None:
+    def __init__(self, method: str, path: str, size: int, redact: Callable[[str], str] = redact) -> None:
         self.method: str = method
         self.path: str = path
         self.size: int = size
+        self._redact = redact
         self.tries: int = 0
         self.status: int | None = None
         self.bytes_in: int = 0
@@ -69,12 +71,16 @@ class Call:
             hooks.responses.tell(
                 hooks.ResponseEvent,
                 self.method, self.path, self.status, seconds, self.tries, sent, self.bytes_in,
-                self.request_id, error,
+                self._shown_id(), error,
             )  # fmt: skip
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug(
                 "%s %s: %s in %.1f ms, %s, %d bytes out, %d in, request id %s",
                 self.method, self.path, self.status or type(error).__name__, seconds * 1000,
                 "1 try" if self.tries == 1 else f"{self.tries} tries", sent, self.bytes_in,
-                self.request_id or "-",
+                self._shown_id() or "-",
             )  # fmt: skip
+
+    def _shown_id(self) -> str | None:
+        # Some servers repeat in it what they were sent.
+        return None if self.request_id is None else self._redact(self.request_id)

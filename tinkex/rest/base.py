@@ -104,4 +104,4 @@ class RestBase(Created):
 
     def _run(self, future: APIFuture[T], work: Callable[[], T]) -> None:
         self._check()
-        self._executor.run(lambda: future.fulfil(work))
+        self._executor.run(functools.partial(future.fulfil, work))

@@ -53,7 +53,7 @@ class SamplesInFlight:
         self, session: AttachedSession, sampling_session_id: str, retry: RetryConfig, clone_id: int | None
     ) -> None:
         self._session = session
-        self._sampling_session_id = sampling_session_id
+        self.sampling_session_id = sampling_session_id
         self._retry = retry
         self._lifetime = Lifetime(session.lifetime)
         self._executor = session.sampling_executor
@@ -62,7 +62,8 @@ class SamplesInFlight:
             self._executor = self._own_executor = session.start_executor(retry.max_connections, "sample")
         self._pending: set[APIFuture[Any]] = set()
         """The samples that have no outcome yet. The set needs no lock, because its methods are atomic."""
-        self._progress = time.monotonic()
+        self.progress = time.monotonic()
+        """When a sample last got its result."""
         self._clone_id = clone_id
         self._numbers = itertools.count()
         self._watch: CompletionWatch | None = None
@@ -79,85 +80,25 @@ class SamplesInFlight:
         self._lifetime.check()
         session = self._session
         future: APIFuture[T] = APIFuture(
-            f"sample of sampler {self._sampling_session_id}", session.transport.trouble
+            f"sample of sampler {self.sampling_session_id}", session.transport.trouble
         )
         self._pending.add(future)
         future.add_done_callback(self._pending.discard)
 
-        def work() -> T:
-            return finish(self._run(request, future, on_queue_state))
-
-        self._executor.run_or_do(lambda: future.fulfil(work))
+        sample = _Sample(self, session, request, future, on_queue_state)
+        self._executor.run_or_do(partial(future.fulfil, partial(_finish, finish, sample)))
         return future
 
     def close(self) -> None:
         """Submit no more samples, and let those without a result fail with ``ClientClosedError``."""
-        closed = ClientClosedError(f"sampling client {self._sampling_session_id} was closed")
+        closed = ClientClosedError(f"sampling client {self.sampling_session_id} was closed")
         self._lifetime.close(closed)
         for future in list(self._pending):
             future.fail(fresh_copy(closed))
         if self._own_executor is not None:
             self._own_executor.shutdown(wait=False)
 
-    def _run(
-        self, request: SampleRequest, future: APIFuture[T], on_queue_state: OnQueueState
-    ) -> SampleResponse:
-        """Submit a sample and wait for its result.
-
-        If the server forgets the promise, the sample is submitted again under a new number.
-        """
-        session = self._session
-        began = time.monotonic()
-        watch = self._completion_watch() if session.flags.sample_use_retrieve_futures else None
-        promise: Promise[SampleResponse]
-
-        def abandoned() -> bool:
-            self._check_progress(began)
-            return future.done()
-
-        def submit() -> Promise[SampleResponse]:
-            nonlocal promise
-            promise = self._submit(request, future.done)
-            future.on_cancel = partial(self._cancel, promise.request_id)
-            if future.cancelled():  # during the submission, when there was no request id to cancel yet
-                future.on_cancel()
-            if watch is not None:
-                watch.wait_for(promise.request_id, abandoned)
-            return promise
-
-        response = session.poller.wait(
-            submit(),
-            submit,
-            abandoned=abandoned,
-            on_queue_state=on_queue_state,
-            budget=session.response_budget,
-            resubmissions=SUBMISSIONS - 1,
-        )
-        self._progress = time.monotonic()
-        if watch is not None:
-            watch.retrieved(promise.request_id)
-        ids = promise.sample_sequence_ids or [str(uuid.uuid4()) for _ in response.sequences]
-        return response.with_sequence_ids(ids)
-
-    def _submit(self, request: SampleRequest, abandoned: Callable[[], bool]) -> Promise[SampleResponse]:
-        session = self._session
-        number = self._next_number()
-        size = REQUEST_BYTES + request.prompt.nbytes
-        while True:
-            session.pause.pass_through(session.transport.wait)
-            session.dispatch_budget.acquire(size)
-            try:
-                if abandoned():
-                    raise CancelledError
-                return api.sample(session.transport, self._sampling_session_id, number, request)
-            except RateLimitError as error:
-                asked = session.transport.asked_wait(error.headers)
-                default = PAUSE_LARGE if size > LARGE_PROMPT else PAUSE
-                session.pause.shut(default if asked is None else asked)
-            finally:
-                session.dispatch_budget.release(size)
-
-    def _cancel(self, request_id: str) -> None:
+    def cancel(self, request_id: str) -> None:
         """Tell the server that a sample is not wanted any more, if it supports that."""
         if self._watch is not None:
             self._watch.give_up(request_id)
@@ -171,25 +112,29 @@ class SamplesInFlight:
 
         self._session.executor.run_or_do(tell)
 
-    def _check_progress(self, began: float) -> None:
+    def check_progress(self, began: float) -> None:
         """Raise if no request has finished for ``progress_timeout`` seconds since this one began."""
         if not self._retry.enable_stuck_detection:
             return
-        if time.monotonic() - max(began, self._progress) > self._retry.progress_timeout:
+        if time.monotonic() - max(began, self.progress) > self._retry.progress_timeout:
             raise APIConnectionError(
                 f"requests appear to be stuck: none has finished for {self._retry.progress_timeout:g} s"
             )
 
-    def _next_number(self) -> int:
+    def next_number(self) -> int:
+        """The ``seq_id`` of the next request."""
         clone_id = self._identify()
         with self._lock:
             return clone_id * CLONE_RANGE + next(self._numbers)
 
-    def _completion_watch(self) -> CompletionWatch:
+    def completion_watch(self) -> CompletionWatch | None:
+        """The poll for all samples of this client, on servers that offer one."""
+        if not self._session.flags.sample_use_retrieve_futures:
+            return None
         clone_id = self._identify()
         with self._lock:
             if self._watch is None:
-                self._watch = CompletionWatch(self._session, self._sampling_session_id, clone_id)
+                self._watch = CompletionWatch(self._session, self.sampling_session_id, clone_id)
             return self._watch
 
     def _identify(self) -> int:
@@ -203,7 +148,7 @@ class SamplesInFlight:
 
     def _find_clone_id(self) -> int:
         if self._session.flags.sample_join_sampling_session:
-            return api.join_sampling_session(self._session.transport, self._sampling_session_id)
+            return api.join_sampling_session(self._session.transport, self.sampling_session_id)
         return random.SystemRandom().randrange(1, 1 << 20)
 
     def _after_fork(self) -> None:
@@ -212,3 +157,76 @@ class SamplesInFlight:
         self._clone_id = None
         self._numbers = itertools.count()
         self._watch = None
+
+
+class _Sample:
+    """One sample on its way: submitted, waited for, submitted again under a new number if the server forgot it."""
+
+    def __init__(
+        self,
+        client: SamplesInFlight,
+        session: AttachedSession,
+        request: SampleRequest,
+        future: APIFuture[Any],
+        on_queue_state: OnQueueState,
+    ) -> None:
+        self._client = client
+        self._session = session
+        self._request = request
+        self._future = future
+        self._on_queue_state = on_queue_state
+        self._began = time.monotonic()
+
+    def run(self) -> SampleResponse:
+        """Block until the result is there."""
+        session, client = self._session, self._client
+        self._watch = client.completion_watch()
+        response = session.poller.wait(
+            self._submit(),
+            self._submit,
+            abandoned=self._abandoned,
+            on_queue_state=self._on_queue_state,
+            budget=session.response_budget,
+            resubmissions=SUBMISSIONS - 1,
+        )
+        client.progress = time.monotonic()
+        if self._watch is not None:
+            self._watch.retrieved(self._promise.request_id)
+        ids = self._promise.sample_sequence_ids or [str(uuid.uuid4()) for _ in response.sequences]
+        return response.with_sequence_ids(ids)
+
+    def _submit(self) -> Promise[SampleResponse]:
+        future = self._future
+        self._promise = promise = self._send()
+        future.on_cancel = partial(self._client.cancel, promise.request_id)
+        if future.cancelled():  # while the request was on its way, when the server knew of nothing to cancel
+            future.on_cancel()
+        if self._watch is not None:
+            self._watch.wait_for(promise.request_id, self._abandoned)
+        return promise
+
+    def _send(self) -> Promise[SampleResponse]:
+        session = self._session
+        number = self._client.next_number()
+        size = REQUEST_BYTES + self._request.prompt.nbytes
+        while True:
+            session.pause.pass_through(session.transport.wait)
+            session.dispatch_budget.acquire(size)
+            try:
+                if self._future.done():
+                    raise CancelledError
+                return api.sample(session.transport, self._client.sampling_session_id, number, self._request)
+            except RateLimitError as error:
+                asked = session.transport.asked_wait(error.headers)
+                default = PAUSE_LARGE if size > LARGE_PROMPT else PAUSE
+                session.pause.shut(default if asked is None else asked)
+            finally:
+                session.dispatch_budget.release(size)
+
+    def _abandoned(self) -> bool:
+        self._client.check_progress(self._began)
+        return self._future.done()
+
+
+def _finish(finish: Callable[[SampleResponse], T], sample: _Sample) -> T:
+    return finish(sample.run())

@@ -10,6 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tinkex.api import service as api
@@ -79,7 +80,7 @@ class AttachedSession:
         """Run ``work`` on a thread of the session; return its future. Raises the errors of ``check``."""
         self.check()
         future: APIFuture[T] = APIFuture()
-        self.executor.run_or_do(lambda: future.fulfil(work))
+        self.executor.run_or_do(partial(future.fulfil, work))
         return future
 
     def start_executor(self, max_workers: int, name: str) -> DaemonExecutor:

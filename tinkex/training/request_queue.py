@@ -17,6 +17,7 @@ from tinkex.api.futures import Promise
 from tinkex.concurrency.at_fork import renew_after_fork
 from tinkex.concurrency.futures import APIFuture
 from tinkex.concurrency.lifetime import Lifetime, fresh_copy
+from tinkex.concurrency.tracebacks import forget_variables
 from tinkex.errors import APIError, ClientPoisonedError, TinkerError
 from tinkex.http.transport import Transport
 from tinkex.polling.queue_state import OnQueueState
@@ -97,52 +98,29 @@ class RequestQueue:
         A call whose future is cancelled before its turn is not sent. ``observer`` is called with the queue state
         while the results are polled. Raises the errors of ``check``.
         """
-
-        def send(future: APIFuture[R]) -> Callable[[], R]:
-            sent = self._send(call, future)
-            if call.closing is not None:
-                self.close(call.closing)
-            return lambda: call.join(self._results(call, sent, future, observer))
-
-        return self._enqueue(call.name, send)
+        return self._enqueue(call.name, partial(self._send_call, call, observer))
 
     def in_turn(self, name: str, work: Callable[[Turn], R], observer: OnQueueState) -> APIFuture[R]:
         """Queue ``work``; return the future of ``work(turn)``. Later calls wait until it has returned."""
-
-        def do(future: APIFuture[R]) -> Callable[[], R]:
-            result = work(Turn(self, future, observer))
-            return lambda: result
-
-        return self._enqueue(name, do)
+        return self._enqueue(name, partial(self._work_in_turn, work, observer))
 
     def run_now(self, request: Request[T]) -> T:
         """Send the first request of a new model and wait for its result, on the thread of the caller."""
         nobody: APIFuture[Any] = APIFuture()
         call = single("a request", request)
-        return call.join(self._results(call, self._send(call, nobody), nobody, None))
+        return self._collect(call, self._send(call, nobody), nobody, None)
 
     def _enqueue(self, name: str, send: Callable[[APIFuture[R]], Callable[[], R]]) -> APIFuture[R]:
         self.check()
         executor = self._session.executor
         future: APIFuture[R] = APIFuture(f"{name} of model {self.model_id}", self._session.transport.trouble)
 
-        def job() -> None:
-            if future.done():  # cancelled, or failed with the queue
-                return
-            try:
-                collect = send(future)
-            except BaseException as error:
-                # This thread must go on: a done-callback of the user may wait for a later call of this queue.
-                executor.run_or_do(partial(future.fail, error))
-                return
-            executor.run_or_do(lambda: future.fulfil(collect))
-
         pending = self._pending
         pending[future] = None
         # The callback must not refer to the queue, since a future may outlive its client and keeps its callbacks.
         future.add_done_callback(lambda done: pending.pop(done, None))
         # The call runs in the context of its caller, not in that of the call with which the thread started.
-        queued = partial(contextvars.copy_context().run, job)
+        queued = partial(contextvars.copy_context().run, self._take_turn, future, send)
         with self._lock:
             self._jobs.append(queued)
             if self._draining:
@@ -150,6 +128,45 @@ class RequestQueue:
             self._draining = True
         executor.run_or_do(self._drain)
         return future
+
+    # Methods and partials from here on, not nested functions: the traceback of an error keeps the variables that
+    # a nested function has from outside, even when the others are forgotten.
+
+    def _take_turn(
+        self, future: APIFuture[R], send: Callable[[APIFuture[R]], Callable[[], R]]
+    ) -> BaseException | None:
+        """Send what is queued for ``future``, and let another thread wait for it; the error if there was one."""
+        if future.done():  # cancelled, or failed with the queue
+            return None
+        executor = self._session.executor
+        try:
+            collect = send(future)
+        except BaseException as error:
+            # On another thread: a done-callback of the user's may wait for what this queue does next.
+            executor.run_or_do(partial(future.fail, error))
+            return error
+        executor.run_or_do(partial(future.fulfil, collect))
+        return None
+
+    def _send_call(self, call: Call[T, R], observer: OnQueueState, future: APIFuture[R]) -> Callable[[], R]:
+        sent = self._send(call, future)
+        if call.closing is not None:
+            self.close(call.closing)
+        return partial(self._collect, call, sent, future, observer)
+
+    def _work_in_turn(
+        self, work: Callable[[Turn], R], observer: OnQueueState, future: APIFuture[R]
+    ) -> Callable[[], R]:
+        return partial(_the_same, work(Turn(self, future, observer)))
+
+    def _collect(
+        self,
+        call: Call[T, R],
+        sent: Sequence[_Sent[T]],
+        future: APIFuture[Any],
+        observer: OnQueueState | None,
+    ) -> R:
+        return call.join(self._results(call, sent, future, observer))
 
     def _send(self, call: Call[T, Any], future: APIFuture[Any]) -> list[_Sent[T]]:
         """Send the requests of ``call`` with consecutive numbers. To be called only in the turn of the call."""
@@ -220,15 +237,11 @@ class RequestQueue:
 
     def _result(self, sent: _Sent[T], future: APIFuture[Any], observer: OnQueueState | None) -> T:
         """Return the result of one request, which is sent again with its number if the server forgot it."""
-
-        def submit_again() -> Promise[T]:
-            return self._submit(sent.request, sent.seq_id)
-
-        def failed_with_the_queue() -> bool:
-            return future.done() and not future.cancelled()
-
         return self._session.poller.wait(
-            sent.promise, submit_again, abandoned=failed_with_the_queue, on_queue_state=observer
+            sent.promise,
+            partial(self._submit, sent.request, sent.seq_id),
+            abandoned=partial(_failed_with_the_queue, future),
+            on_queue_state=observer,
         )
 
     def _poison(self, future: APIFuture[Any], cause: BaseException, what: str) -> ClientPoisonedError:
@@ -276,13 +289,14 @@ class RequestQueue:
                     return
                 job = self._jobs.popleft()
             try:
-                job()
+                forget_variables(job())
             except BaseException:
                 logger.exception("a request of model %s failed", self.model_id)
+            del job  # a later error's traceback would keep it
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
-        self._jobs: collections.deque[Callable[[], None]] = collections.deque()
+        self._jobs: collections.deque[Callable[[], BaseException | None]] = collections.deque()
         self._pending: dict[Future[Any], None] = {}
         """The calls without an outcome, in the order in which they were made. Dict operations are atomic."""
         self._draining = False
@@ -300,7 +314,7 @@ class Turn:
         """Send the requests of ``call`` and wait for their results."""
         queue = self._queue
         sent = queue._send(call, self._future)
-        return call.join(queue._results(call, sent, self._future, self._observer))
+        return queue._collect(call, sent, self._future, self._observer)
 
 
 @dataclass(frozen=True)
@@ -310,6 +324,14 @@ class _Sent(Generic[T]):
     request: Request[T]
     seq_id: int
     promise: Promise[T]
+
+
+def _the_same(result: R) -> R:
+    return result
+
+
+def _failed_with_the_queue(future: Future[Any]) -> bool:
+    return future.done() and not future.cancelled()
 
 
 def _only(results: Sequence[T]) -> T:

@@ -80,6 +80,14 @@ def decode_forward_backward(answer: Any) -> ForwardBackwardOutput:
     return decode("forward_backward result", _read_forward_backward, answer)
 
 
+def decode_metrics(metrics: Any) -> dict[str, float]:
+    """The metrics of a result; raises ``APIResponseValidationError`` if they are not numbers by name.
+
+    NaN and infinities are kept: they occur in training that diverges.
+    """
+    return decode("object of metrics", _read_metrics, metrics)
+
+
 def _encode_chunk(chunk: ModelInputChunk) -> dict[str, Any]:
     if chunk.type == "encoded_text":
         tokens = chunk.tokens if isinstance(chunk.tokens, (list, tuple)) else list(map(int, chunk.tokens))
@@ -152,15 +160,15 @@ def _read_forward_backward(answer: Any) -> ForwardBackwardOutput:
             {name: _read_tensor(tensor) for name, tensor in _object("an output", output).items()}
             for output in _list("loss_fn_outputs", fields["loss_fn_outputs"])
         ],
-        metrics={} if metrics is None else _read_metrics(_object("metrics", metrics)),
+        metrics={} if metrics is None else _read_metrics(metrics),
     )
 
 
-def _read_metrics(metrics: dict[str, Any]) -> dict[str, float]:
-    """Numbers by name. NaN and infinities are kept: they occur in training that diverges."""
-    for value in _numbers("metrics", list(metrics.values())):
+def _read_metrics(metrics: Any) -> dict[str, float]:
+    found = _object("metrics", metrics)
+    for value in _numbers("metrics", list(found.values())):
         float(value)  # raises for an integer beyond all floats
-    return metrics
+    return found
 
 
 def _read_tensor(tensor: Any) -> TensorData:

@@ -48,7 +48,7 @@ class Promise:
         self.model_id = model_id
         self.cancellable = cancellable
         self.outcome: Result | Failure | None = None
-        self.finished_at = 0.0
+        self.finished_at: float = 0.0
         self._done = threading.Event()
         self._lock = threading.Lock()
         self._callbacks: list[Callable[[Promise], None]] = []
