@@ -18,7 +18,7 @@ BROKEN = (
     OverflowError,
     MemoryError,
 )
-"""What is raised for a connection that fails, or an answer that ends early or is no HTTP."""
+"""The errors of a connection that fails, and of an answer that ends early or is not HTTP."""
 
 
 def never_connected(error: BaseException) -> bool:

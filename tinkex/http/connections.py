@@ -95,7 +95,7 @@ class _Connections:
     def cut(self) -> None:
         """Shut all connections, including those that are being established."""
         self._cut = True
-        # Taken in one step, for other threads add to them.
+        # The references are copied in one step, because other threads add connections.
         for reference in self._made.valuerefs():
             _shut(reference())
 

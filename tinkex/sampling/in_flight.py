@@ -122,13 +122,13 @@ class SamplesInFlight:
             )
 
     def next_number(self) -> int:
-        """The ``seq_id`` of the next request."""
+        """Return the ``seq_id`` of the next request."""
         clone_id = self._identify()
         with self._lock:
             return clone_id * CLONE_RANGE + next(self._numbers)
 
     def completion_watch(self) -> CompletionWatch | None:
-        """The poll for all samples of this client, on servers that offer one."""
+        """Return the poll for all samples of this client, or None if the server offers none."""
         if not self._session.flags.sample_use_retrieve_futures:
             return None
         clone_id = self._identify()
@@ -160,7 +160,7 @@ class SamplesInFlight:
 
 
 class _Sample:
-    """One sample on its way: submitted, waited for, submitted again under a new number if the server forgot it."""
+    """One sample in flight. If the server forgets its promise, it is submitted again with a new number."""
 
     def __init__(
         self,

@@ -135,14 +135,14 @@ class RequestQueue:
     def _take_turn(
         self, future: APIFuture[R], send: Callable[[APIFuture[R]], Callable[[], R]]
     ) -> BaseException | None:
-        """Send what is queued for ``future``, and let another thread wait for it; the error if there was one."""
+        """Send the call of ``future``, and let another thread wait for its results; return the error, if any."""
         if future.done():  # cancelled, or failed with the queue
             return None
         executor = self._session.executor
         try:
             collect = send(future)
         except BaseException as error:
-            # On another thread: a done-callback of the user's may wait for what this queue does next.
+            # This thread must go on: a done-callback of the user may wait for a later call of this queue.
             executor.run_or_do(partial(future.fail, error))
             return error
         executor.run_or_do(partial(future.fulfil, collect))
