@@ -82,8 +82,8 @@ def encode_forward_backward(
         else:
             message.loss_fn_config_v2[name].number = value
             message.loss_fn_config[name] = value
-    # Messages behind one another are read as one, merged (the encoding guide's "Last One Wins" section). One
-    # of megabytes would take several times as long to serialize, since its buffer grows by copying.
+    # A parser merges concatenated messages into one (section "Last One Wins" of the encoding guide). To serialize
+    # one large message would take several times as long, since its buffer grows by copying.
     return b"".join([message.SerializeToString(deterministic=True), *parts])
 
 
