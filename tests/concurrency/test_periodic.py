@@ -112,7 +112,7 @@ def test_a_hook_that_exits_ends_no_heartbeat(server: ScriptedServer) -> None:
 def test_one_thread_is_enough_for_a_server_that_answers_at_once(
     server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tinkex.concurrency.periodic.PATIENCE", 20.0)  # this machine may be slow at times
+    monkeypatch.setattr("tinkex.concurrency.periodic.GROW_AFTER", 20.0)  # this machine may be slow at times
     with SessionManager(0.5) as manager:
         settings = config(server)
         transport, _ = connect(settings)

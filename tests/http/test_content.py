@@ -130,6 +130,7 @@ def test_a_refusal_with_damaged_content_is_still_a_refusal(server: ScriptedServe
         (WORDS, "identity"),
         (b"", "gzip"),
     ],
+    ids=["gzip", "x-gzip", "deflate", "identity", "empty gzip"],
 )
 def test_compressed_answers_are_read(
     server: ScriptedServer, transport: Transport, content: bytes, encoding: str

@@ -44,7 +44,7 @@ class Child(Protocol):
     """A client that a supervisor can close."""
 
     def close(self) -> None:
-        """End the client."""
+        """Close the client."""
 
 
 C = TypeVar("C", bound=Child)
