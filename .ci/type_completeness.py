@@ -13,6 +13,7 @@ LEAST = 0.99
 
 
 def main() -> int:
+    """Print the share, and the symbols that lack an annotation; returns the exit status."""
     # pyright looks for the package where the first "python" on PATH would look.
     path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
     command = [sys.executable, "-m", "pyright", "--verifytypes", "tinkex", "--ignoreexternal", "--outputjson"]

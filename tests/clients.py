@@ -47,7 +47,7 @@ DATUM = datum(1, 2, 3)
 
 def sample(sampler: tinkex.SamplingClient) -> list[int]:
     """The tokens of one sample."""
-    return sampler.sample(PROMPT, 1, PARAMS).result(10).sequences[0].tokens
+    return sampler.sample(PROMPT, 1, PARAMS).result(60).sequences[0].tokens
 
 
 def seq_ids(server: ScriptedServer, path: str = "*") -> list[int]:
@@ -71,7 +71,7 @@ def own_threads() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if thread.name.startswith("tinkex-")}
 
 
-def wait_until(true: Callable[[], bool], timeout: float = 30.0) -> None:
+def wait_until(true: Callable[[], bool], timeout: float = 60.0) -> None:
     """Wait for what no event tells of. Fails after ``timeout`` s."""
     end = time.monotonic() + timeout
     while not true():

@@ -64,7 +64,7 @@ def client(server: ScriptedServer) -> Iterator[tinkex.RestClient]:
 @pytest.fixture
 def manager() -> Iterator[tinkex.SessionManager]:
     """A registry of sessions whose heartbeats are frequent."""
-    with tinkex.SessionManager(0.05, beat_timeout=2.0) as made:
+    with tinkex.SessionManager(0.05, beat_timeout=60.0) as made:
         yield made
 
 
@@ -81,6 +81,6 @@ def nothing_left(server: ScriptedServer) -> Iterator[None]:
     before = own_threads()
     yield
     for thread in own_threads() - before:
-        thread.join(10)
+        thread.join(60)
     assert not own_threads() - before
     server.wait_for_connections(0)

@@ -76,6 +76,6 @@ def fails(
 ) -> BaseException:
     """The download fails like this and leaves nothing behind."""
     with pytest.raises(kind) as caught:
-        future.result(20)
+        future.result(60)
     assert list(directory.iterdir()) == []
     return caught.value

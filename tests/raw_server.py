@@ -23,7 +23,7 @@ def raw_server(answer: Answer) -> Iterator[str]:
             yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         finally:
             listening.shutdown(socket.SHUT_RDWR)
-            thread.join(10)
+            thread.join(60)
 
 
 def head(status: str = "200 OK", **headers: object) -> bytes:

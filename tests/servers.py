@@ -105,7 +105,7 @@ class Requests:
         """Those whose path matches."""
         return [request for request in self if _matches(request.path, path)]
 
-    def wait_for(self, path: str, count: int = 1, timeout: float = 10.0) -> list[Request]:
+    def wait_for(self, path: str, count: int = 1, timeout: float = 60.0) -> list[Request]:
         """Wait until ``count`` requests to ``path`` have arrived; all of them. Fails after ``timeout`` s."""
         with self._changed:
             self._changed.wait_for(lambda: len(self.to(path)) >= count, timeout)
@@ -142,7 +142,7 @@ class ScriptedServer:
         self.url = f"http://127.0.0.1:{self.port}"
         self._thread = threading.Thread(
             target=self._http.serve_forever,
-            kwargs={"poll_interval": 0.05},
+            kwargs={"poll_interval": 0.01},
             name="scripted-server",
             daemon=True,
         )
@@ -162,7 +162,7 @@ class ScriptedServer:
         for connection in connections:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-        self._thread.join(1)
+        self._thread.join(60)
 
     def on(self, path: str, reply: Scripted) -> None:
         """Answer every request to ``path`` with ``reply`` from now on."""
@@ -180,7 +180,7 @@ class ScriptedServer:
         with self._lock:
             return len(self._connections)
 
-    def wait_for_connections(self, count: int, timeout: float = 5.0) -> None:
+    def wait_for_connections(self, count: int, timeout: float = 60.0) -> None:
         """Wait until exactly ``count`` connections are open."""
         with self._lock:
             self._lock.wait_for(lambda: len(self._connections) == count, timeout)

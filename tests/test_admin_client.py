@@ -37,7 +37,7 @@ def test_usage_is_of_the_class_of_its_kind(
 ) -> None:
     hour = {"bucket_start": "2026-01-02T12:00:00Z", "bucket_end": "2026-01-02T13:00:00Z"}
     server.on(USAGE, {"data": [{**hour, "event_info": answer}]})
-    assert client.get_billing_usage(NOON, NOON).result(10).data[0].event_info == expected
+    assert client.get_billing_usage(NOON, NOON).result(60).data[0].event_info == expected
 
 
 def test_whoami_reads_the_token(client: RestClient, server: ScriptedServer) -> None:
@@ -47,9 +47,9 @@ def test_whoami_reads_the_token(client: RestClient, server: ScriptedServer) -> N
     token = f"eyJhbGciOiJub25lIn0.{claims.rstrip('=')}.signature"
     me = types.WhoamiResponse("urn:me", "tml:organization:o", None)
     with pytest.raises(tinkex.NotFoundError):
-        client.whoami().result(10)
+        client.whoami().result(60)
     server.on("/auth/token", {"jwt": token})
-    assert client.whoami().result(10) == me
+    assert client.whoami().result(60) == me
     with RestClient(config=config(server, api_key=token)) as another:
-        assert another.whoami().result(10) == me
+        assert another.whoami().result(60) == me
     assert len(server.requests.to("/auth/token")) == 2

@@ -1,4 +1,4 @@
-"""``tinkex.auth``: is there a credential, and does the server take it?"""
+"""``tinkex.auth``: whether there is a credential, and whether the server accepts it."""
 
 from __future__ import annotations
 

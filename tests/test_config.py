@@ -46,7 +46,7 @@ def test_two_configs_share_nothing(server: ScriptedServer) -> None:
         samplers = {key: client.create_sampling_client(base_model="base") for key, client in clients.items()}
 
         def call(number: int) -> None:
-            samplers[list(tenants)[number % 3]].sample(PROMPT, 1, PARAMS).result(30)
+            samplers[list(tenants)[number % 3]].sample(PROMPT, 1, PARAMS).result(60)
 
         with ThreadPoolExecutor(16) as pool:
             list(pool.map(call, range(1000)))

@@ -47,7 +47,7 @@ def test_a_call_is_in_flight_until_it_is_over(server: ScriptedServer, transport:
     seen = metrics.snapshot()
     assert (seen.requests, seen.in_flight, dict(seen.endpoints)) == (1, 1, {})
     hang.release()
-    thread.join(5)
+    thread.join(60)
     assert metrics.snapshot().in_flight == 0
 
 
@@ -64,7 +64,7 @@ def test_a_call_that_the_client_gave_up_says_nothing_about_the_server(
     thread.start()
     server.requests.wait_for("/x")
     transport.close()
-    thread.join(5)
+    thread.join(60)
     seen = metrics.snapshot()
     assert (seen.requests, seen.in_flight, seen.failed, dict(seen.endpoints)) == (1, 0, 0, {})
 
@@ -78,7 +78,7 @@ def test_no_call_of_many_threads_is_lost(server: ScriptedServer, transport: Tran
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     seen = metrics.snapshot()
     assert seen.requests == seen.endpoints["healthz"].calls == 160
     assert seen.in_flight == 0
@@ -87,7 +87,7 @@ def test_no_call_of_many_threads_is_lost(server: ScriptedServer, transport: Tran
 def test_percentiles_are_good_to_five_percent() -> None:
     counters = Counters()
     for milliseconds in range(1, 1001):
-        counters.end(None, "/x", milliseconds / 1000, False, 0, 0)
+        counters.end(None, "/x", milliseconds / 1000, failed=False, bytes_out=0, bytes_in=0)
     seen = counters.read().endpoints["x"]
     assert seen.p50 == pytest.approx(0.5, rel=0.05)
     assert seen.p90 == pytest.approx(0.9, rel=0.05)
@@ -100,7 +100,7 @@ def test_latency_is_that_of_the_call(server: ScriptedServer, transport: Transpor
     server.on("/x", Reply(delay=0.2))
     transport.request("POST", "/x", b"{}")
     seen = metrics.snapshot().endpoints["x"]
-    assert 0.2 <= seen.mean == seen.longest < 2
+    assert 0.2 <= seen.mean == seen.longest < 20
     assert seen.p50 >= 0.19
 
 
@@ -122,7 +122,7 @@ def test_a_forked_child_counts_from_zero() -> None:
         import os
         from tinkex import metrics
         from tinkex.http.counters import counters
-        counters.end(None, "/x", 1.0, False, 1, 1)
+        counters.end(None, "/x", 1.0, failed=False, bytes_out=1, bytes_in=1)
         counters.in_flight.add(1)
         child = os.fork()
         seen = metrics.snapshot()

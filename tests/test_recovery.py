@@ -151,7 +151,7 @@ def test_a_session_that_ends_is_resumed_in_another(server: ScriptedServer) -> No
             if step == BROKEN_AT and not ended:
                 ended.append(run.service.session_id)
                 while True:  # until a heartbeat has told the client
-                    training.optim_step(types.AdamParams(learning_rate=99.0)).result(10)
+                    training.optim_step(types.AdamParams(learning_rate=99.0)).result(60)
             return do_step(training, step)
 
         run.train(STEPS, last_step)
@@ -198,11 +198,11 @@ def test_steps_are_queued_ahead_of_their_results(server: ScriptedServer) -> None
     with make_run(server, in_flight=3) as run:
         trainer = threading.Thread(target=run.train, args=(6, told_step))
         trainer.start()
-        assert [queued.get(timeout=10) for _ in range(3)] == [0, 1, 2]
+        assert [queued.get(timeout=60) for _ in range(3)] == [0, 1, 2]
         server.requests.wait_for("/optim_step")
         assert queued.empty()
         hang.release()
-        trainer.join(10)
+        trainer.join(60)
         assert not trainer.is_alive()
 
 
@@ -281,7 +281,7 @@ def test_a_journal_names_only_states_that_were_saved(server: ScriptedServer, tmp
         server.requests.wait_for("/save_weights")
         assert not journal.exists()
         hang.release()
-        trainer.join(10)
+        trainer.join(60)
         assert run.checkpoint is not None
         assert json.loads(journal.read_text()) == {"step": 5, "path": run.checkpoint.path}
     assert [entry.name for entry in tmp_path.iterdir()] == ["run.json"]
@@ -348,7 +348,7 @@ def local_run(url: str, **settings: Any) -> recovery.Run:
 
 def weights_of(training: tinkex.TrainingClient) -> list[list[float]]:
     """What the weights make of the probe, to the last bit."""
-    outputs = training.forward(PROBE, "cross_entropy").result(30).loss_fn_outputs
+    outputs = training.forward(PROBE, "cross_entropy").result(60).loss_fn_outputs
     return [output["logprobs"].tolist() for output in outputs]
 
 
@@ -359,7 +359,7 @@ def undisturbed() -> list[list[float]]:
         training = create_local(service)
         for step in range(STEPS):
             for future in learn(training, step):
-                future.result(30)
+                future.result(60)
         return weights_of(training)
 
 
@@ -402,7 +402,7 @@ class ServerProcess:
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.communicate(timeout=10)
+        self.process.communicate(timeout=60)
 
 
 def test_a_server_that_is_killed_makes_no_difference(tmp_path: Path, undisturbed: list[list[float]]) -> None:

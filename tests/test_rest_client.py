@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 import pytest
 from clients import config
 from listings import CHECKPOINT, NOON, PATH, RUN, USAGE, checkpoint, cursor, training_run
-from servers import Reply, ScriptedServer
+from servers import Reply, Reset, ScriptedServer
 
 import tinkex
 from tinkex import RestClient, types
@@ -154,7 +154,7 @@ def test_calls_without_a_body(
     client: RestClient, server: ScriptedServer, call: Call, method: str, target: str, answer: dict[str, Any]
 ) -> None:
     server.on("*", Reply(200, answer) if answer else Reply(204, b""))
-    result = call(client).result(10)
+    result = call(client).result(60)
     assert (result is None) == (not answer)
     request = list(server.requests)[-1]
     path, _, query = target.partition("?")
@@ -177,7 +177,7 @@ def test_calls_with_a_body(
     answer: dict[str, Any],
 ) -> None:
     server.on("*", answer)
-    call(client).result(10)
+    call(client).result(60)
     request = list(server.requests)[-1]
     assert (request.method, request.path, request.json()) == (method, f"/api/v1{path}", body)
     assert request.headers["x-idempotency-key"]
@@ -185,7 +185,7 @@ def test_calls_with_a_body(
 
 def test_answers_become_types(client: RestClient, server: ScriptedServer) -> None:
     server.on("/training_runs/*", training_run())
-    run = client.get_training_run(RUN).result(10)
+    run = client.get_training_run(RUN).result(60)
     assert isinstance(run, types.TrainingRun)
     assert run.last_request_time == NOON
     assert run.last_checkpoint is not None
@@ -203,7 +203,7 @@ def test_answers_become_types(client: RestClient, server: ScriptedServer) -> Non
     }
     following = {"last_created_at": "2026-01-02T12:00:00.123456789Z", "last_session_id": "s"}
     server.on("/sessions/search", {"sessions": [found], "next_cursor": following})
-    page = client.search_sessions(types.SessionSearchRequest()).result(10)
+    page = client.search_sessions(types.SessionSearchRequest()).result(60)
     assert page.sessions[0].created_at == NOON + timedelta(seconds=0.5)
     assert page.sessions[0].status == types.ClientSessionFinished(
         reason=types.ClientSessionFinishErrored(), detail="oh"
@@ -218,7 +218,7 @@ def test_answers_become_types(client: RestClient, server: ScriptedServer) -> Non
         "session_id": "s",
     }
     server.on(USAGE, {"data": [event], "sessions": {"s": {"user_metadata": {"a": "b"}}}})
-    usage = client.get_billing_usage(NOON, NOON).result(10)
+    usage = client.get_billing_usage(NOON, NOON).result(60)
     assert usage.data[0].event_info.token_count == 7
     assert usage.data[0].bucket_end - usage.data[0].bucket_start == timedelta(hours=1)
     assert usage.sessions["s"].user_metadata == {"a": "b"}
@@ -229,12 +229,12 @@ def test_an_odd_answer_is_named(client: RestClient, server: ScriptedServer) -> N
     for answer in odd:
         server.on("/checkpoints", answer)
         with pytest.raises(tinkex.APIResponseValidationError, match="CheckpointsListResponse"):
-            client.list_user_checkpoints().result(10)
+            client.list_user_checkpoints().result(60)
 
 
 def test_signed_urls_do_not_show(client: RestClient, server: ScriptedServer) -> None:
     server.on("*", {"urls": {"a": "https://store/a?signature=1"}, "expires": "2026-01-02T12:00:00Z"})
-    urls = client.get_external_weights_urls(PATH).result(10)
+    urls = client.get_external_weights_urls(PATH).result(60)
     assert urls.urls == {"a": "https://store/a?signature=1"}
     assert "signature" not in repr(urls)
 
@@ -266,7 +266,7 @@ def test_bad_input_is_not_sent(
 ) -> None:
     server.requests.clear()
     with pytest.raises(tinkex.InputError):
-        call(client).result(10)
+        call(client).result(60)
     assert len(server.requests) == 0
 
 
@@ -280,7 +280,7 @@ def test_copying_needs_a_project(server: ScriptedServer) -> None:
 
 def test_an_access_token_travels_in_a_header(client: RestClient, server: ScriptedServer) -> None:
     server.on("/copy_weights", {"tinker_path": PATH})
-    assert client.copy_weights(PATH, "p", weights_access_token="token").result(10) == PATH
+    assert client.copy_weights(PATH, "p", weights_access_token="token").result(60) == PATH
     assert server.requests.to("/copy_weights")[0].headers["x-tinker-weights-access-token"] == "token"
 
 
@@ -292,10 +292,10 @@ def test_a_trace_is_waited_for(
     server.once(
         "*/trace_export", {"status": "pending"}, 503, {"status": "pending"}, {"status": "ready", "url": url}
     )
-    assert client.export_session_trace("s").result(10) == url
+    assert client.export_session_trace("s").result(60) == url
     server.once("*/trace_export", {"status": "failed", "error": "too long"})
     with pytest.raises(tinkex.RequestFailedError, match="too long"):
-        client.export_session_trace("s").result(10)
+        client.export_session_trace("s").result(60)
 
 
 def test_against_the_embedded_server(tmp_path: Any) -> None:
@@ -304,30 +304,40 @@ def test_against_the_embedded_server(tmp_path: Any) -> None:
         with tinkex.ServiceClient(display_name="nightly run", **address) as service:
             model = service.get_server_capabilities().supported_models[0].model_name or ""
             training = service.create_lora_training_client(model, rank=4)
-            state = training.save_state("state").result(30).path
-            sampler = training.save_weights_for_sampler("sampler", ttl_seconds=7200).result(30).path
+            state = training.save_state("state").result(60).path
+            sampler = training.save_weights_for_sampler("sampler", ttl_seconds=7200).result(60).path
         with RestClient(**address) as client:
             (run,) = client.iter_training_runs(page_size=1)
             assert (run.training_run_id, run.lora_rank) == (training.model_id, 4)
-            assert client.get_training_run_by_tinker_path(state).result(10) == run
+            assert client.get_training_run_by_tinker_path(state).result(60) == run
             found = {
                 checkpoint.tinker_path: checkpoint for checkpoint in client.iter_checkpoints(page_size=1)
             }
             assert found.keys() == {state, sampler}
             assert found[sampler].expires_at is not None
-            assert client.list_checkpoints(run.training_run_id).result(10).checkpoints == list(found.values())
-            assert client.get_weights_info_by_tinker_path(state).result(10).lora_rank == 4
+            assert client.list_checkpoints(run.training_run_id).result(60).checkpoints == list(found.values())
+            assert client.get_weights_info_by_tinker_path(state).result(60).lora_rank == 4
             assert service.session_id in set(client.iter_sessions())
-            assert client.get_session(service.session_id).result(10).training_run_ids == [training.model_id]
-            search = client.search_sessions(types.SessionSearchRequest(display_name="NIGHTLY")).result(10)
+            assert client.get_session(service.session_id).result(60).training_run_ids == [training.model_id]
+            search = client.search_sessions(types.SessionSearchRequest(display_name="NIGHTLY")).result(60)
             assert [session.session_id for session in search.sessions] == [service.session_id]
-            client.set_checkpoint_ttl_from_tinker_path(sampler, None).result(10)
-            client.publish_checkpoint_from_tinker_path(sampler).result(10)
+            client.set_checkpoint_ttl_from_tinker_path(sampler, None).result(60)
+            client.publish_checkpoint_from_tinker_path(sampler).result(60)
             changed = {c.tinker_path: c for c in client.iter_checkpoints()}[sampler]
             assert (changed.expires_at, changed.public) == (None, True)
-            target = client.download_checkpoint(state, tmp_path / "state").result(30)
+            target = client.download_checkpoint(state, tmp_path / "state").result(60)
             assert sum(path.stat().st_size for path in target.iterdir()) >= (found[state].size_bytes or 0) > 0
-            client.delete_checkpoint_from_tinker_path(state).result(10)
+            client.delete_checkpoint_from_tinker_path(state).result(60)
             assert [checkpoint.tinker_path for checkpoint in client.iter_checkpoints()] == [sampler]
             with pytest.raises(tinkex.NotFoundError):
-                client.download_checkpoint(state, tmp_path / "gone").result(30)
+                client.download_checkpoint(state, tmp_path / "gone").result(60)
+
+
+def test_a_deletion_whose_answer_was_lost_has_worked(server: ScriptedServer) -> None:
+    gone = Reply(404, {"detail": "no such checkpoint"})
+    with RestClient(config=config(server)) as client:
+        server.once(CHECKPOINT, Reset(), gone)
+        client.delete_checkpoint(RUN, "weights/final").result(60)
+        server.once(CHECKPOINT, gone)
+        with pytest.raises(tinkex.NotFoundError):
+            client.delete_checkpoint(RUN, "weights/final").result(60)

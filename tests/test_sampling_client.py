@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 from clients import PARAMS, PROMPT, config
-from servers import ScriptedServer
+from servers import Hang, ScriptedServer
 
 import tinkex
 from tinkex import types
@@ -23,7 +23,7 @@ def test_every_argument_reaches_the_server(server: ScriptedServer, sampler: tink
         target_prompt_logprobs=types.TensorData([[1, 2]], "int64"),
         prompt_alt_tokens_k=6,
         prompt_logprobs_last_n=1,
-    ).result(5)
+    ).result(60)
     [request] = server.requests.to("/asample")
     assert request.headers["x-tinker-sampling-backpressure"] == "1"
     assert request.json() == {
@@ -52,13 +52,13 @@ def test_every_argument_reaches_the_server(server: ScriptedServer, sampler: tink
 def test_sequences_carry_the_ids_of_the_submission_or_ones_made_here(
     server: ScriptedServer, sampler: tinkex.SamplingClient
 ) -> None:
-    made_here = sampler.sample(PROMPT, 3, PARAMS).result(5).sequences
+    made_here = sampler.sample(PROMPT, 3, PARAMS).result(60).sequences
     assert len({sequence.sequence_id for sequence in made_here}) == 3
 
     server.once("/asample", {"request_id": "named", "sample_sequence_ids": ["s-1", "s-2"]})
     sequence = {"tokens": [1], "stop_reason": "stop"}
     server.once("/retrieve_future", {"sequences": [sequence, sequence]})
-    named = sampler.sample(PROMPT, 2, PARAMS).result(5).sequences
+    named = sampler.sample(PROMPT, 2, PARAMS).result(60).sequences
     assert [sequence.sequence_id for sequence in named] == ["s-1", "s-2"]
 
 
@@ -66,9 +66,9 @@ def test_logprobs_are_as_many_as_tokens(server: ScriptedServer, sampler: tinkex.
     answer = {"sequences": [{"tokens": [1], "stop_reason": "length"}]}
     prompt = types.ModelInput.from_ints([4, 5, 6])
     server.once("/retrieve_future", {**answer, "prompt_logprobs": [None, -1.0, -2.0]})
-    assert sampler.compute_logprobs(prompt).result(5) == [None, -1.0, -2.0]
+    assert sampler.compute_logprobs(prompt).result(60) == [None, -1.0, -2.0]
     server.once("/retrieve_future", {**answer, "prompt_logprobs": [-1.0, -2.0]})
-    assert sampler.compute_logprobs(prompt).result(5) == [None, -1.0, -2.0]
+    assert sampler.compute_logprobs(prompt).result(60) == [None, -1.0, -2.0]
     asked = server.requests.to("/asample")[0].json()
     assert asked["sampling_params"]["max_tokens"] == 1
     assert asked["prompt_logprobs"] is True
@@ -79,14 +79,14 @@ def test_a_handle_works_in_another_client_and_holds_no_secret(
 ) -> None:
     import base64
 
-    sampler.sample(PROMPT, 1, PARAMS).result(5)
+    sampler.sample(PROMPT, 1, PARAMS).result(60)
     handle = sampler.get_sampler_handle()
     assert b"tml-" not in base64.urlsafe_b64decode(handle)
     sessions = len(server.requests.to("/create_session"))
     clones = [tinkex.SamplingClient.from_sampler_handle(handle, api_key="tml-test") for _ in range(2)]
     for clone in clones:
         for _ in range(2):
-            assert clone.sample(PROMPT, 1, PARAMS).result(5).sequences
+            assert clone.sample(PROMPT, 1, PARAMS).result(60).sequences
     assert len(server.requests.to("/create_session")) == sessions
     numbers = [request.json()["seq_id"] for request in server.requests.to("/asample")]
     ranges = [number // 1_000_000_000 for number in numbers]
@@ -101,7 +101,7 @@ def test_a_server_that_counts_clients_numbers_the_clones(server: ScriptedServer)
     with tinkex.ServiceClient(config=config(server)) as service:
         handle = service.create_sampling_client(base_model="base").get_sampler_handle()
         clone = tinkex.SamplingClient.from_sampler_handle(handle, api_key="tml-test")
-        clone.sample(PROMPT, 1, PARAMS).result(5)
+        clone.sample(PROMPT, 1, PARAMS).result(60)
     assert server.requests.to("/asample")[-1].json()["seq_id"] == 3_000_000_000
 
 
@@ -111,7 +111,7 @@ def test_a_pickled_sampler_takes_its_key_from_the_environment(
     monkeypatch.setenv("TINKER_API_KEY", "tml-test")
     pickled = pickle.dumps(sampler)
     assert b"tml-test" not in pickled
-    assert pickle.loads(pickled).sample(PROMPT, 1, PARAMS).result(5).sequences
+    assert pickle.loads(pickled).sample(PROMPT, 1, PARAMS).result(60).sequences
 
 
 def test_stability_info_is_recorded_by_copies_too(
@@ -122,8 +122,8 @@ def test_stability_info_is_recorded_by_copies_too(
     handle = recording.get_sampler_handle()
     copies = [pickle.loads(pickle.dumps(recording)), tinkex.SamplingClient.from_sampler_handle(handle)]
     for sampler in [recording, *copies]:
-        sampler.sample(PROMPT, 1, PARAMS).result(5)
-    recording.compute_logprobs(PROMPT).result(5)
+        sampler.sample(PROMPT, 1, PARAMS).result(60)
+    recording.compute_logprobs(PROMPT).result(60)
     bodies = [request.json() for request in server.requests.to("/asample")]
     assert [body["record_stability_info"] for body in bodies] == [True] * 4
 
@@ -152,3 +152,20 @@ def test_the_base_model_is_known_without_an_endpoint_for_it(
     saved = service.create_sampling_client(model_path="tinker://run/sampler_weights/a")
     assert saved.get_base_model() == "base"
     assert server.requests.to("/weights_info")[0].json() == {"tinker_path": "tinker://run/sampler_weights/a"}
+
+
+def test_close_fails_the_samples_in_flight_at_once(server: ScriptedServer) -> None:
+    with tinkex.ServiceClient(config=config(server)) as service:
+        sampler = service.create_sampling_client(base_model="base")
+        other = service.create_sampling_client(base_model="base")
+        server.on("/retrieve_future", Hang())
+        futures = [sampler.sample(PROMPT, 1, PARAMS) for _ in range(3)]
+        others = other.sample(PROMPT, 1, PARAMS)
+        server.requests.wait_for("/retrieve_future", 4)
+        sampler.close()
+        for future in futures:
+            with pytest.raises(tinkex.ClientClosedError, match="sampling client"):
+                future.result(0)
+        assert not others.done()
+        with pytest.raises(tinkex.ClientClosedError):
+            sampler.sample(PROMPT, 1, PARAMS)

@@ -48,7 +48,7 @@ def test_weights_are_copied_into_the_clients_project(server: ScriptedServer) -> 
     server.on("/copy_weights", {"tinker_path": "tinker://copy/weights/step-1"})
     with client_of(server, project_id="archive") as service:
         copy = service.copy_weights(PATH, ttl_seconds=4000, weights_access_token="theirs")
-        assert copy.result(10) == "tinker://copy/weights/step-1"
+        assert copy.result(60) == "tinker://copy/weights/step-1"
     [request] = server.requests.to("/copy_weights")
     assert request.json() == {
         "source_path": PATH,

@@ -49,7 +49,7 @@ def test_the_snapshot(server: ScriptedServer, manager: SessionManager) -> None:
 
 def test_beats_are_not_retried(server: ScriptedServer) -> None:
     server.on(BEAT, 503)
-    with SessionManager(0.4) as manager:
+    with SessionManager(1.5) as manager:
         manager.start_session(config(server))
         first, second = server.requests.wait_for(BEAT, 2)[:2]
     assert second.time - first.time > 0.3
@@ -132,8 +132,8 @@ def test_a_warning_after_long_silence_and_not_again_for_a_minute(
     with SessionManager(0.02, warn_after=0.2) as manager:
         session_id = manager.start_session(config(server))
         server.requests.wait_for(BEAT, 5)
-        if manager.sessions()[0].age < 0.2:
-            assert not caplog.records
+        warned = bool(caplog.records)
+        assert not warned or manager.sessions()[0].age >= 0.2
         wait_until(lambda: bool(caplog.records))
         count = len(server.requests.to(BEAT))
         server.requests.wait_for(BEAT, count + 10)
@@ -158,7 +158,7 @@ def test_stop_waits_for_the_beat_in_flight(server: ScriptedServer, manager: Sess
     thread.start()
     assert not stopped.wait(0.2)
     hang.release()
-    assert stopped.wait(2)
+    assert stopped.wait(60)
     thread.join()
     server.wait_for_connections(0)
     assert len(server.requests.to(BEAT)) == 1
@@ -169,10 +169,11 @@ def test_stopping_what_is_unknown_is_fine(manager: SessionManager) -> None:
 
 
 def test_a_beat_that_gets_no_answer_times_out(server: ScriptedServer) -> None:
-    server.once(BEAT, Hang())
+    server.on(BEAT, Hang())
     with SessionManager(0.05, beat_timeout=0.2) as manager:
         manager.start_session(config(server))
-        wait_until(lambda: manager.sessions()[0].consecutive_failures == 1)
+        wait_until(lambda: manager.sessions()[0].consecutive_failures >= 1)
+        server.on(BEAT, None)
         wait_until(lambda: manager.sessions()[0].last_success is not None)
 
 
@@ -214,7 +215,7 @@ def test_closing_while_a_session_starts_leaves_nothing(
     server.requests.wait_for("/create_session")
     manager.close()
     hang.release()
-    thread.join(5)
+    thread.join(60)
     assert [type(error) for error in errors] == [ClientClosedError]
     assert manager.sessions() == []
     server.wait_for_connections(0)
@@ -227,12 +228,15 @@ def test_sixteen_threads_start_stop_and_fail_at_once(server: ScriptedServer) -> 
     server.on(BEAT, lambda request: dice.choice(replies))
     server.on("/create_session", lambda request: dice.choice([None, None, None, 403]))
     manager = SessionManager(0.01)
-    end = time.monotonic() + 3
+    begun = time.monotonic()
     unexpected: list[BaseException] = []
+
+    def is_enough() -> bool:
+        return time.monotonic() > begun + 2 and len(server.requests.to(BEAT)) > 50
 
     def churn(number: int) -> None:
         own = random.Random(number)
-        while time.monotonic() < end:
+        while not is_enough():
             try:
                 session_id = manager.start_session(config(server, max_tries=1))
             except APIStatusError:
@@ -250,7 +254,7 @@ def test_sixteen_threads_start_stop_and_fail_at_once(server: ScriptedServer) -> 
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(20)
+        worker.join(60)
     assert not unexpected
     assert manager.sessions() == []
     manager.close()

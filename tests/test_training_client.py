@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import wait
+import gc
+import weakref
+from concurrent.futures import Future, wait
+from typing import Any
 
 import pytest
-from clients import seq_ids, when
-from servers import ScriptedServer
+from clients import config, seq_ids, wait_until, when
+from servers import Reply, Reset, ScriptedServer
 
 import tinkex
 from tinkex import types
@@ -36,8 +39,8 @@ def test_weights_of_another_account_are_loaded_with_its_token(
 def test_other_optimizers_travel_under_their_own_name(
     server: ScriptedServer, training: tinkex.TrainingClient
 ) -> None:
-    training.optim_step(types.DimuonParams(learning_rate=0.5)).result(5)
-    training.optim_step(adam_params=types.AdamParams(learning_rate=0.25)).result(5)
+    training.optim_step(types.DimuonParams(learning_rate=0.5)).result(60)
+    training.optim_step(adam_params=types.AdamParams(learning_rate=0.25)).result(60)
     dimuon, adam = (request.json() for request in server.requests.to("/optim_step"))
     assert dimuon["optimizer_params"] == {
         "type": "dimuon",
@@ -54,7 +57,7 @@ def test_a_sampler_of_the_present_weights_comes_after_the_steps_before_it(
 ) -> None:
     training.optim_step()
     sampler = training.save_weights_and_get_sampling_client()
-    assert sampler.sample(types.ModelInput.from_ints([1]), 1, types.SamplingParams()).result(5)
+    assert sampler.sample(types.ModelInput.from_ints([1]), 1, types.SamplingParams()).result(60)
     assert seq_ids(server, "/save_weights_for_sampler") == [2]
     assert sampler.get_base_model() == "base"
 
@@ -81,11 +84,11 @@ def test_samplers_record_stability_info_where_that_is_asked_for(
     path = "tinker://m/sampler_weights/2"
     for sampler in (
         training.save_weights_and_get_sampling_client(record_stability_info=True),
-        training.save_weights_and_get_sampling_client_async(None, None, True, "inflight").result(5),
+        training.save_weights_and_get_sampling_client_async(None, None, True, "inflight").result(60),
         training.create_sampling_client(path, record_stability_info=True),
         asyncio.run(training.create_sampling_client_async(path, None, True)),
     ):
-        sampler.sample(types.ModelInput.from_ints([1]), 1, types.SamplingParams()).result(5)
+        sampler.sample(types.ModelInput.from_ints([1]), 1, types.SamplingParams()).result(60)
     assert [request.json().get("record_stability_info") for request in server.requests.to("/asample")] == [
         True
     ] * 4
@@ -95,7 +98,7 @@ def test_an_unloaded_model_takes_no_more_work(
     server: ScriptedServer, training: tinkex.TrainingClient
 ) -> None:
     training.optim_step()
-    training.unload().result(5)
+    training.unload().result(60)
     assert [r.path.rpartition("/")[2] for r in server.requests if r.path.endswith(("step", "model"))] == [
         "create_model",
         "optim_step",
@@ -109,7 +112,7 @@ def test_a_forgotten_unload_is_asked_for_again(
     server: ScriptedServer, training: tinkex.TrainingClient
 ) -> None:
     server.once("/retrieve_future", 410)
-    training.unload().result(5)
+    training.unload().result(60)
     assert len(server.requests.to("/unload_model")) == 2
 
 
@@ -118,5 +121,42 @@ def test_an_unload_that_failed_may_be_tried_again(
 ) -> None:
     server.once("/unload_model", *[503] * 4)
     with pytest.raises(tinkex.InternalServerError):
-        training.unload().result(5)
-    training.unload().result(5)
+        training.unload().result(60)
+    training.unload().result(60)
+
+
+def test_an_unload_whose_answer_was_lost_has_worked(
+    server: ScriptedServer, training: tinkex.TrainingClient
+) -> None:
+    server.once("/unload_model", Reset(), Reply(404, {"detail": "no such model"}))
+    assert training.unload().result(60).model_id == training.model_id
+    with pytest.raises(tinkex.ClientClosedError, match="unloaded"):
+        training.optim_step()
+
+
+def test_an_unload_of_a_model_that_is_not_there_is_refused(
+    server: ScriptedServer, training: tinkex.TrainingClient
+) -> None:
+    server.once("/unload_model", Reply(404, {"detail": "no such model"}))
+    with pytest.raises(tinkex.NotFoundError):
+        training.unload().result(60)
+
+
+def test_a_failed_future_keeps_no_client_alive(server: ScriptedServer) -> None:
+    with tinkex.ServiceClient(config=config(server, wire_format="json", outage_timeout=0.2)) as service:
+        training = service.create_lora_training_client("base")
+        server.once("/optim_step", Reply(422, {"detail": "refused"}))
+        server.once("/retrieve_future", {"error": "boom", "category": "server"})
+        futures: list[Future[Any]] = [training.optim_step(), training.optim_step()]
+        for future in futures:
+            with pytest.raises(tinkex.TinkerError):
+                future.result(60)
+        gone = weakref.ref(training)
+        gc.collect()
+        gc.disable()  # so that only the counts of references end it
+        try:
+            del training, future
+            wait_until(lambda: gone() is None)
+        finally:
+            gc.enable()
+        assert all(future.done() for future in futures)

@@ -205,7 +205,7 @@ class SamplingClient(Created, QueueStateObserver):
 
     def get_base_model(self) -> str:
         """The name of the base model that is sampled from. Blocks for a round trip the first time."""
-        from tinkex.api import info  # here, for few scripts need it
+        from tinkex.api import info
 
         if self._base_model is None:
             self._session.check()

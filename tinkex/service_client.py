@@ -146,7 +146,7 @@ class ServiceClient:
                 for model in service.get_server_capabilities().supported_models:
                     print(model.model_name, model.max_context_length)
         """
-        from tinkex.api import info  # here, for few scripts need it
+        from tinkex.api import info
 
         self._session.check()
         return info.get_server_capabilities(self._session.transport)
@@ -323,7 +323,7 @@ class ServiceClient:
         Raises ``InputError`` at once for an ``fn`` that breaks a rule, and ``ImportError`` without torch; the
         future raises ``APIStatusError`` or ``RequestFailedError`` if the server refuses the loss.
         """
-        from tinkex.losses import traced as loss_graph  # here, for few scripts need it
+        from tinkex.losses import traced as loss_graph
         from tinkex.training.create_loss import create_custom_loss
 
         self._session.check()
@@ -342,7 +342,7 @@ class ServiceClient:
                 for checkpoint in service.create_rest_client().iter_checkpoints():
                     print(checkpoint.tinker_path, checkpoint.size_bytes)
         """
-        from tinkex.rest_client import RestClient  # here, for few scripts need it
+        from tinkex.rest_client import RestClient
 
         return self._start(partial(RestClient._of, self._session))
 

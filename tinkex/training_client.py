@@ -187,7 +187,7 @@ class TrainingClient(Created, QueueStateObserver):
                 datum = types.Datum(prompt, {"target_tokens": [101, 108, 108, 111]})
                 print(training.forward_backward_custom([datum], likelihood).result().metrics["loss:sum"])
         """
-        from tinkex.losses.traced import LossHandle  # here, for few scripts need it
+        from tinkex.losses.traced import LossHandle
 
         if loss_type_input not in (None, "logprobs"):
             raise InputError(f"loss_type_input must be 'logprobs', not {loss_type_input!r}")
@@ -258,13 +258,8 @@ class TrainingClient(Created, QueueStateObserver):
             overwrite=overwrite,
             user_metadata=_copied(user_metadata),
         )
-        queue = self._queue
-
-        def remember(results: Sequence[SaveWeightsResponse]) -> SaveWeightsResponse:
-            queue.checkpoint = results[0].path
-            return results[0]
-
-        return queue.submit(Call("save_state", [save], remember), self.on_queue_state_change)
+        remember = partial(_remember_checkpoint, self._queue)
+        return self._queue.submit(Call("save_state", [save], remember), self.on_queue_state_change)
 
     @at_once(save_state)
     async def save_state_async(self) -> None:
@@ -369,24 +364,16 @@ class TrainingClient(Created, QueueStateObserver):
             raise InputError(f"kind must be 'snapshot' or 'inflight', not {kind!r}")
         if name is not None:
             warn_caller("name has no effect: these weights have no path", DeprecationWarning)
-        session, base_model = self._session, self._base_model
-        number = session.next_sampler_number()
-        open_sampler = partial(api.open_sampler, sampling_session_seq_id=number, kind=kind)
-
-        def make(results: Sequence[api.OpenedSampler]) -> SamplingClient:
-            [opened] = results
-            if opened.sampling_session_id is None:  # the server has no samplers without saved weights
-                return SamplingClient._create(
-                    session, opened.path, None, retry_config, record_stability_info=record_stability_info
-                )
-            return SamplingClient(
-                session,
-                opened.sampling_session_id,
-                retry_config,
-                base_model=base_model,
-                record_stability_info=record_stability_info,
-            )
-
+        open_sampler = partial(
+            api.open_sampler, sampling_session_seq_id=self._session.next_sampler_number(), kind=kind
+        )
+        make = partial(
+            _sampling_client,
+            self._session,
+            base_model=self._base_model,
+            retry_config=retry_config,
+            record_stability_info=record_stability_info,
+        )
         call = Call("save_weights_and_get_sampling_client", [open_sampler], make)
         return self._queue.submit(call, self.on_queue_state_change)
 
@@ -419,7 +406,7 @@ class TrainingClient(Created, QueueStateObserver):
 
     def get_info(self) -> GetInfoResponse:
         """Ask the server for the model's name, LoRA rank and tokenizer. Blocks for the round trip."""
-        from tinkex.api import info  # here, for few scripts need it
+        from tinkex.api import info
 
         self._session.check()
         return info.get_info(self._session.transport, self.model_id)
@@ -487,6 +474,34 @@ class TrainingClient(Created, QueueStateObserver):
             api.load_weights, path=path, optimizer=optimizer, weights_access_token=weights_access_token
         )
         return self._submit("load_state", load)
+
+
+def _remember_checkpoint(queue: RequestQueue, results: Sequence[SaveWeightsResponse]) -> SaveWeightsResponse:
+    [saved] = results
+    queue.checkpoint = saved.path
+    return saved
+
+
+def _sampling_client(
+    session: Session,
+    results: Sequence[api.OpenedSampler],
+    *,
+    base_model: str | None,
+    retry_config: RetryConfig | None,
+    record_stability_info: bool,
+) -> SamplingClient:
+    [opened] = results
+    if opened.sampling_session_id is None:  # the server has no samplers without saved weights
+        return SamplingClient._create(
+            session, opened.path, None, retry_config, record_stability_info=record_stability_info
+        )
+    return SamplingClient(
+        session,
+        opened.sampling_session_id,
+        retry_config,
+        base_model=base_model,
+        record_stability_info=record_stability_info,
+    )
 
 
 def _checked(data: Sequence[Datum]) -> list[Datum]:

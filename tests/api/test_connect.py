@@ -28,4 +28,6 @@ def test_the_messages_of_the_server_are_logged(
 def test_flags_that_are_null_are_the_defaults(server: ScriptedServer) -> None:
     server.on("/client/config", Reply(200, b"null"))
     with client_of(server) as service:
-        assert service.create_sampling_client(base_model="base").sample(PROMPT, 1, PARAMS).result(5).sequences
+        assert (
+            service.create_sampling_client(base_model="base").sample(PROMPT, 1, PARAMS).result(60).sequences
+        )

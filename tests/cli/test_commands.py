@@ -14,16 +14,13 @@ from typing import Any
 
 import click
 import pytest
+from commands import KEY, Tinkex
 from programs import Command, start_python
 from servers import Reply, ScriptedServer
 
 import tinkex
 from tinkex.cli import app, progress
 from tinkex.local import LocalServer
-
-from .commands import KEY, Tinkex, tinkex_here
-
-__all__ = ["tinkex_here"]
 
 
 @dataclass(frozen=True)
@@ -363,11 +360,11 @@ def test_serve(tinkex_here: Tinkex, tmp_path: Path) -> None:
         url = json.loads(printed)["base_url"]
         config = tinkex.Config(base_url=url, api_key=KEY, telemetry=False)
         with tinkex.RestClient(config=config) as client:
-            assert client.get_server_capabilities().result(10).supported_models
+            assert client.get_server_capabilities().result(60).supported_models
         tinkex_here("serve", "--port", url.rpartition(":")[2]).fails(1, "--port")
     finally:
         serving.send_signal(signal.SIGTERM)
-        rest, errors = serving.communicate(timeout=20)
+        rest, errors = serving.communicate(timeout=60)
     assert (serving.returncode, rest, errors) == (0, "", "")
 
 
@@ -378,7 +375,7 @@ def test_a_reader_that_has_seen_enough(held: Held, tmp_path: Path) -> None:
     writing.stdout.close()
     assert writing.stderr.read() == ""
     writing.stderr.close()
-    assert writing.wait(20) == 1
+    assert writing.wait(60) == 1
 
 
 class Terminal(io.StringIO):
@@ -409,7 +406,7 @@ def test_a_bar_shows_on_a_terminal_once_the_work_takes_long(
     monkeypatch.setenv("TERM", "xterm")
     with progress.progress("long work") as update:
         update(1, 2)
-        assert terminal.written.wait(10)
+        assert terminal.written.wait(60)
         click.echo("the output")
         update(2, 2)
     assert "long work" in terminal.getvalue()

@@ -12,14 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import KEY, Tinkex
 from programs import Command
 
 import tinkex
 from tinkex.local import LocalServer
 
-from .commands import KEY, Tinkex, tinkex_here
-
-__all__ = ["tinkex_here"]
 HUB_TOKEN = "hf_of_these_tests"
 COMMIT = "0" * 40
 

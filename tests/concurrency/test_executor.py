@@ -21,7 +21,7 @@ def test_a_callback_that_exits_ends_nothing_else(
     server.once("/optim_step", held)
     training.optim_step().add_done_callback(leave)
     held.release()
-    training.optim_step().result(5)
+    training.optim_step().result(60)
 
 
 def test_chunks_go_out_where_there_are_no_more_threads(
@@ -38,6 +38,6 @@ def test_chunks_go_out_where_there_are_no_more_threads(
             start(thread)
 
         monkeypatch.setattr(threading.Thread, "start", fail)
-        output = training.forward_backward([DATUM] * 3, "cross_entropy").result(10)
+        output = training.forward_backward([DATUM] * 3, "cross_entropy").result(60)
     assert len(output.loss_fn_outputs) == 3
     assert sorted(seq_ids(server, "/forward_backward")) == [1, 2, 3]

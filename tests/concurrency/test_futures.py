@@ -21,7 +21,7 @@ def test_futures_can_be_awaited(training: tinkex.TrainingClient) -> None:
     async def work() -> types.OptimStepResponse:
         await training.forward_backward([DATUM], "cross_entropy")
         future = await training.optim_step_async()
-        return await future.result_async(5)
+        return await future.result_async(60)
 
     assert asyncio.run(work()) == types.OptimStepResponse()
 
@@ -43,5 +43,5 @@ def test_a_cancelled_future_is_done_for_those_who_wait(
     server.requests.wait_for("/retrieve_future")
     assert future.cancel()
     assert future.cancel()  # and again, to no harm
-    assert wait([future], 5).done == {future}
-    assert list(as_completed([future], 5)) == [future]
+    assert wait([future], 60).done == {future}
+    assert list(as_completed([future], 60)) == [future]

@@ -74,6 +74,6 @@ def test_threads_may_add_and_drop_while_another_reads() -> None:
     finally:
         done.set()
         for thread in threads:
-            thread.join(10)
+            thread.join(60)
         sys.setswitchinterval(before)
     assert not errors

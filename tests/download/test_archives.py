@@ -22,7 +22,7 @@ def test_an_archive_where_there_are_no_urls(
     server.once(f"{CHECKPOINT}/archive", Reply(503, headers={"Retry-After": "0"}), 503)
     give_archive(server, store, archive)
     store.once("/archive", Store(archive, breaks=1))
-    client.download_checkpoint(PATH, tmp_path / "out").result(20)
+    client.download_checkpoint(PATH, tmp_path / "out").result(60)
     assert contents(tmp_path / "out") == {"sub/a": DATA, "empty": b""}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 

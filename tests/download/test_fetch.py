@@ -27,7 +27,7 @@ def test_a_broken_download_goes_on_where_it_stopped(
     store.requests.wait_for("/0", 3)
     for hang in list(store._hanging):
         hang.release()
-    future.result(20)
+    future.result(60)
     assert contents(tmp_path / "out") == {"a": DATA}
     ranges = [request.headers.get("range") for request in store.requests]
     assert ranges[:4] == [None] * 4
@@ -43,7 +43,7 @@ def test_a_server_that_cannot_go_on_starts_over(
     store.once("/0", Store(b"x" * 1000 if changed else DATA, breaks=1))
     store.on("/0", Store(DATA, ranges=changed, ETag='"two"' if changed else '"one"'))
     seen: list[tuple[int, int | None]] = []
-    client.download_checkpoint(PATH, tmp_path / "out", lambda *now: seen.append(now)).result(20)
+    client.download_checkpoint(PATH, tmp_path / "out", lambda *now: seen.append(now)).result(60)
     assert contents(tmp_path / "out") == {"a": DATA}
     assert seen[-1] == (len(DATA), len(DATA))
 
@@ -55,7 +55,7 @@ def test_another_part_than_asked_for_is_not_taken(
     give_files(server, store, ["a"])
     store.once("/0", Store(DATA, breaks=1), wrong)
     store.on("/0", Store(DATA))
-    client.download_checkpoint(PATH, tmp_path / "out").result(20)
+    client.download_checkpoint(PATH, tmp_path / "out").result(60)
     assert contents(tmp_path / "out") == {"a": DATA}
 
 
@@ -88,9 +88,9 @@ def test_several_files_come_at_a_time(
     meeting = threading.Barrier(2)
 
     def together(request: Request) -> Reply:
-        meeting.wait(10)
+        meeting.wait(60)
         return Reply(200, b"data")
 
     store.on("*", together)
-    client.download_checkpoint(PATH, tmp_path / "out").result(20)
+    client.download_checkpoint(PATH, tmp_path / "out").result(60)
     assert len(contents(tmp_path / "out")) == 6

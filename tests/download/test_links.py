@@ -27,7 +27,7 @@ def test_signed_urls_get_nothing_of_ours(
         redirect = {"Location": f"{elsewhere.url}/0?signature=2", "Set-Cookie": "a=b"}
         store.on("/0", Reply(302, b"", redirect))
         elsewhere.on("/0", Store(b"data"))
-        client.download_checkpoint(PATH, tmp_path / "out").result(20)
+        client.download_checkpoint(PATH, tmp_path / "out").result(60)
         reached = [*store.requests, *elsewhere.requests]
     assert len(reached) == 2
     for request in reached:
@@ -46,12 +46,12 @@ def test_an_expired_link_is_renewed(
     server.on("*/external_weights_urls", urls)
     store.once("/0", Store(DATA, breaks=1), 403)
     store.on("/1", Store(DATA))
-    client.download_checkpoint(PATH, tmp_path / "out").result(20)
+    client.download_checkpoint(PATH, tmp_path / "out").result(60)
     assert contents(tmp_path / "out") == {"a": DATA}
     assert store.requests.to("/1")[0].headers["range"] == f"bytes={len(DATA) // 2}-"
     store.on("*", 403)
     with pytest.raises(tinkex.PermissionDeniedError):
-        client.download_checkpoint(PATH, tmp_path / "other").result(20)
+        client.download_checkpoint(PATH, tmp_path / "other").result(60)
 
 
 def test_servers_that_know_no_kinds_are_asked_by_name_for_samplers_only(
@@ -59,7 +59,7 @@ def test_servers_that_know_no_kinds_are_asked_by_name_for_samplers_only(
 ) -> None:
     server.on("/training_runs/r/checkpoints/n/archive", Reply(302, headers={"Location": "/api/v1/archive"}))
     server.on("/archive", Store(tar(("a", b"data"))))
-    client.download_checkpoint("tinker://r/sampler_weights/n", tmp_path / "out").result(20)
+    client.download_checkpoint("tinker://r/sampler_weights/n", tmp_path / "out").result(60)
     assert contents(tmp_path / "out") == {"a": b"data"}
     with pytest.raises(tinkex.NotFoundError):
-        client.download_checkpoint("tinker://r/weights/n", tmp_path / "other").result(20)
+        client.download_checkpoint("tinker://r/weights/n", tmp_path / "other").result(60)

@@ -133,6 +133,7 @@ def test_a_refusal_with_damaged_content_is_still_a_refusal(server: ScriptedServe
         (WORDS, "identity"),
         (b"", "gzip"),
     ],
+    ids=["gzip", "x-gzip", "deflate", "identity", "empty gzip"],
 )
 def test_compressed_answers_are_read(
     server: ScriptedServer, transport: Transport, content: bytes, encoding: str
@@ -171,7 +172,7 @@ def test_results_have_a_limit_of_their_own(server: ScriptedServer) -> None:
     sampler = service.create_sampling_client(base_model="base")
     sequence = {"tokens": list(range(1000)), "stop_reason": "length"}
     server.once("/retrieve_future", {"sequences": [sequence]})
-    assert len(sampler.sample(PROMPT, 1, PARAMS).result(10).sequences[0].tokens) == 1000
+    assert len(sampler.sample(PROMPT, 1, PARAMS).result(60).sequences[0].tokens) == 1000
     server.on("/get_server_capabilities", Reply(200, {"supported_models": [{"model_name": "x" * 500}]}))
     with pytest.raises(tinkex.APIResponseValidationError, match="max_message_bytes"):
         service.get_server_capabilities()
@@ -184,7 +185,7 @@ def test_a_result_that_is_too_large_is_refused_by_the_name_of_the_setting(server
     sampler = service.create_sampling_client(base_model="base")
     server.on("/retrieve_future", Reply(200, b" " * 1001))
     with pytest.raises(tinkex.TinkerError, match="max_result_bytes"):
-        sampler.sample(PROMPT, 1, PARAMS).result(10)
+        sampler.sample(PROMPT, 1, PARAMS).result(60)
     service.close()
 
 

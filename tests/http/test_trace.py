@@ -22,15 +22,15 @@ def test_requests_carry_the_active_span(server: ScriptedServer) -> None:
     with tinkex.ServiceClient(config=config(server)) as service:
         sampler = service.create_sampling_client(base_model="base")
         training = service.create_lora_training_client("base")
-        sampler.sample(prompt, 1, params).result(10)
+        sampler.sample(prompt, 1, params).result(60)
         assert not any("traceparent" in request.headers for request in server.requests)
         server.requests.clear()
         with trace.use_span(trace.NonRecordingSpan(context)):
             sampled = sampler.sample(prompt, 1, params)
             trained = training.optim_step()
-        sampled.result(10)
-        trained.result(10)
-        training.optim_step().result(10)
+        sampled.result(60)
+        trained.result(60)
+        training.optim_step().result(60)
     for path in ("/asample", "/optim_step", "/retrieve_future"):
         first = server.requests.to(path)[0]
         assert (first.headers["traceparent"], first.headers["tracestate"]) == (parent, "vendor=value")

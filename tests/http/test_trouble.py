@@ -7,7 +7,7 @@ import math
 import time
 
 import pytest
-from clients import config
+from clients import config, wait_until
 from servers import Hang, ScriptedServer
 
 import tinkex
@@ -83,6 +83,7 @@ def test_waiting_for_the_next_try_does_not_delay_the_warning(
         server.requests.wait_for("/asample")
         with pytest.raises(TimeoutError) as caught:
             future.result(1.0)
+        wait_until(lambda: any(server.url in record.getMessage() for record in caplog.records))
     assert "sample" in str(caught.value)
     assert "503" in str(caught.value)
     assert "1 s" in str(caught.value)

@@ -34,11 +34,11 @@ def make_a_sampler(training: tinkex.TrainingClient) -> object:
 
 
 def start_a_sampler(training: tinkex.TrainingClient) -> object:
-    return training.save_weights_and_get_sampling_client_async("name").result(10)
+    return training.save_weights_and_get_sampling_client_async("name").result(60)
 
 
 def call_a_loss(training: tinkex.TrainingClient) -> object:
-    return training.forward_backward_custom([DATUM], loss, loss_type_input="logprobs").result(10)
+    return training.forward_backward_custom([DATUM], loss, loss_type_input="logprobs").result(60)
 
 
 async def await_a_loss(training: tinkex.TrainingClient) -> object:

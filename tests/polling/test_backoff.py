@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
 from clients import config, sample
 from servers import Hang, Reply, Reset, ScriptedServer
 
 import tinkex
-
-
-@pytest.fixture
-def sampler(server: ScriptedServer) -> Iterator[tinkex.SamplingClient]:
-    with tinkex.ServiceClient(config=config(server, poll_timeout=0.3, outage_timeout=0.5)) as service:
-        yield service.create_sampling_client(base_model="base")
 
 
 def test_an_odd_400_is_asked_again_three_times_only(
@@ -27,12 +20,14 @@ def test_an_odd_400_is_asked_again_three_times_only(
     assert len(server.requests.to("/retrieve_future")) == 4
 
 
-def test_an_outage_that_lasts_is_an_error(server: ScriptedServer, sampler: tinkex.SamplingClient) -> None:
+def test_an_outage_that_lasts_is_an_error(server: ScriptedServer) -> None:
     server.on("/retrieve_future", 502)
-    began = time.monotonic()
-    with pytest.raises(tinkex.InternalServerError):
-        sample(sampler)
-    assert 0.5 <= time.monotonic() - began < 5
+    with tinkex.ServiceClient(config=config(server, outage_timeout=0.5)) as service:
+        sampler = service.create_sampling_client(base_model="base")
+        began = time.monotonic()
+        with pytest.raises(tinkex.InternalServerError):
+            sample(sampler)
+        assert 0.5 <= time.monotonic() - began < 20
 
 
 def test_an_account_that_cannot_be_billed_for_long_is_an_error(server: ScriptedServer) -> None:
@@ -51,4 +46,4 @@ def test_breaks_far_apart_are_not_one_long_outage(server: ScriptedServer) -> Non
     with tinkex.ServiceClient(config=settings) as service:
         server.once("/retrieve_future", None)
         training = service.create_lora_training_client("base")
-        training.optim_step().result(10)
+        training.optim_step().result(60)

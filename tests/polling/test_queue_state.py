@@ -28,5 +28,5 @@ def test_an_observer_that_fails_loses_no_result(
 
     monkeypatch.setattr(training, "on_queue_state_change", fail)
     server.once("/retrieve_future", {"type": "try_again", "queue_state": "active", "request_id": "r"})
-    training.optim_step().result(5)
-    training.optim_step().result(5)
+    training.optim_step().result(60)
+    training.optim_step().result(60)

@@ -35,12 +35,12 @@ def test_async_twins(client: RestClient, server: ScriptedServer) -> None:
 def test_it_stands_alone_without_a_session(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINKER_API_KEY", "tml-of-the-environment")
     with RestClient(base_url=server.url) as client:
-        assert client.get_server_capabilities().result(10).supported_models[0].model_name == "base"
+        assert client.get_server_capabilities().result(60).supported_models[0].model_name == "base"
         server.on("/sessions", Hang())
         hanging = client.list_sessions()
         server.requests.wait_for("/sessions")
     with pytest.raises(tinkex.ClientClosedError):
-        hanging.result(10)
+        hanging.result(60)
     with pytest.raises(tinkex.ClientClosedError):
         client.list_sessions()
     server.wait_for_connections(0)
@@ -54,12 +54,12 @@ def test_it_shares_the_connection_of_a_service(server: ScriptedServer) -> None:
         client = service.create_rest_client()
         assert client.result() is client
         assert service.clients() == [client]
-        client.get_server_capabilities().result(10)
+        client.get_server_capabilities().result(60)
         assert threading.active_count() <= before + 1
         client.close()
         with pytest.raises(tinkex.ClientClosedError):
             client.list_sessions()
-        another = service.create_rest_client_async().result(10)
-        another.get_server_capabilities().result(10)
+        another = service.create_rest_client_async().result(60)
+        another.get_server_capabilities().result(60)
     with pytest.raises(tinkex.ClientClosedError):
         another.list_sessions()

@@ -23,7 +23,7 @@ def test_numbers_do_not_repeat_over_threads(server: ScriptedServer, sampler: tin
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     numbers = [request.json()["seq_id"] for request in server.requests.to("/asample")]
     assert sorted(numbers) == list(range(200))
 
@@ -34,10 +34,10 @@ def test_many_are_in_flight_at_once_from_one_thread(
     hang = Hang()
     server.on("/retrieve_future", hang)
     futures = sampler.sample_many([PROMPT] * 200, 1, PARAMS)
-    server.requests.wait_for("/retrieve_future", 200, timeout=20)
+    server.requests.wait_for("/retrieve_future", 200)
     server.on("/retrieve_future", None)
     hang.release()
-    assert all(future.result(20).sequences for future in as_completed(futures, timeout=20))
+    assert all(future.result(60).sequences for future in as_completed(futures, timeout=60))
 
 
 def test_requests_that_never_finish_are_stuck(server: ScriptedServer) -> None:
@@ -47,7 +47,7 @@ def test_requests_that_never_finish_are_stuck(server: ScriptedServer) -> None:
             base_model="base", retry_config=types.RetryConfig(progress_timeout=0.3)
         )
         with pytest.raises(tinkex.APIConnectionError, match="stuck"):
-            stuck.sample(PROMPT, 1, PARAMS).result(5)
+            stuck.sample(PROMPT, 1, PARAMS).result(60)
 
 
 def test_the_server_is_told_of_a_sample_cancelled_while_it_was_submitted(
@@ -116,5 +116,5 @@ def test_closing_a_narrow_sampler_resolves_what_is_queued(
     hang.release()
     for future in futures[1:]:
         with pytest.raises(ClientClosedError):
-            future.result(5)
-    futures[0].exception(5)
+            future.result(60)
+    futures[0].exception(60)

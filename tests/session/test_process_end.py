@@ -11,12 +11,15 @@ from programs import start_python
 from servers import FINISH, Hang, ScriptedServer
 
 import tinkex
+from tinkex.session import process_end
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGTERM"), reason="no SIGTERM on this system")
 
 PREAMBLE = """
 import os, signal, sys, threading, time
 import tinkex
+from tinkex.session import process_end
+process_end.EXIT_SECONDS = float(sys.argv[2])
 URL = sys.argv[1]
 def connect(**settings):
     return tinkex.ServiceClient(config=tinkex.Config(base_url=URL, api_key="tml-test", **settings))
@@ -26,9 +29,9 @@ def wait():
 """
 
 
-def start(server: ScriptedServer, code: str) -> subprocess.Popen[str]:
-    """Run ``code`` until it is ready."""
-    process = start_python("-c", PREAMBLE + textwrap.dedent(code), server.url)
+def start(server: ScriptedServer, code: str, seconds: float = 60.0) -> subprocess.Popen[str]:
+    """Run ``code`` until it is ready. Its end may take ``seconds``, so that a busy machine changes nothing."""
+    process = start_python("-c", PREAMBLE + textwrap.dedent(code), server.url, str(seconds))
     assert process.stdout is not None
     line = process.stdout.readline()
     if line != "ready\n":
@@ -40,7 +43,7 @@ def start(server: ScriptedServer, code: str) -> subprocess.Popen[str]:
 def terminate(process: subprocess.Popen[str]) -> tuple[int, str]:
     """The status that the process ends with on SIGTERM, and what it wrote on standard error."""
     process.terminate()
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=60)
     return process.returncode, err
 
 
@@ -68,7 +71,7 @@ def test_it_works_while_the_main_thread_waits_for_a_result(server: ScriptedServe
 
 
 def test_a_server_that_hangs_does_not_keep_the_process(server: ScriptedServer) -> None:
-    process = start(server, "service = connect(); wait()")
+    process = start(server, "service = connect(); wait()", seconds=process_end.EXIT_SECONDS)
     server.on(FINISH, Hang())
     assert terminate(process)[0] == -signal.SIGTERM
 
@@ -141,7 +144,7 @@ def test_a_forked_child_that_is_terminated_leaves_the_session_to_its_parent(serv
         """,
     )
     assert server.requests.to(FINISH) == []
-    process.communicate("\n", timeout=30)
+    process.communicate("\n", timeout=60)
     assert process.returncode == 0
     assert len(server.requests.to(FINISH)) == 1
 

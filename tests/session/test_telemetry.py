@@ -55,7 +55,7 @@ def threads() -> list[threading.Thread]:
 
 def wait_for_the_end_of_all() -> None:
     for thread in threads():
-        thread.join(5)
+        thread.join(60)
     assert threads() == []
 
 
@@ -148,7 +148,7 @@ def test_nobody_waits_for_a_server_that_hangs_and_the_queue_is_bounded(
     assert len(server.requests.to(PATH)) == 1
     began = time.monotonic()
     service.close()
-    assert time.monotonic() - began < 3.0
+    assert time.monotonic() - began < 20  # and not the minute that a batch is given
     assert len(server.requests.to("/sessions/*/finish")) == 1
     wait_for_the_end_of_all()
 
@@ -219,7 +219,7 @@ def test_a_client_that_is_dropped_takes_its_thread_with_it(listening: ScriptedSe
     [thread] = threads()
     del service
     gc.collect()
-    thread.join(5)
+    thread.join(60)
     assert not thread.is_alive()
 
 

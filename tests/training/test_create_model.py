@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -45,7 +46,7 @@ def test_create_from_state_where_one_call_is_refused(
     assert loaded["model_id"] == training.model_id
     assert (loaded["path"], loaded["optimizer"], loaded["seq_id"]) == (PATH, True, 1)
     assert loaded["weights_access_token"] == "theirs"
-    training.optim_step().result(10)
+    training.optim_step().result(60)
     assert server.requests.to("/optim_step")[0].json()["seq_id"] == 2
 
 
@@ -55,3 +56,19 @@ def test_a_model_that_the_server_forgot_is_asked_for_again(server: ScriptedServe
         service.create_lora_training_client("base")
     first, again = server.requests.to("/create_model")
     assert first.body == again.body
+
+
+def test_create_from_state_on_an_older_server_needs_no_second_thread(
+    server: ScriptedServer, service: ServiceClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.on("/load_weights", lambda request: 404 if "model_seq_id" in request.json() else None)
+    start = threading.Thread.start
+
+    def fail(thread: threading.Thread) -> None:
+        if thread.name.startswith("tinkex-work"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    training = service.create_training_client_from_state(PATH)
+    assert training.optim_step().result(60) is not None

@@ -15,7 +15,7 @@ def test_a_first_request_is_tried_again_while_its_format_is_still_unknown(server
     server.once("/forward_backward", 503, Reset(), 429)
     with tinkex.ServiceClient(config=config(server)) as service:
         training = service.create_lora_training_client("base")
-        training.forward_backward([DATUM], "cross_entropy").result(5)
+        training.forward_backward([DATUM], "cross_entropy").result(60)
     sent = server.requests.to("/forward_backward")[:4]  # the fourth is answered: no proto, please
     assert {request.headers["content-type"] for request in sent} == {"application/x-protobuf"}
     assert len({(request.body, request.headers["x-idempotency-key"]) for request in sent}) == 1
@@ -34,8 +34,8 @@ def test_a_server_that_refuses_proto_gets_json_from_then_on(server: ScriptedServ
     with tinkex.ServiceClient(config=config(server)) as service:
         training = service.create_lora_training_client("base")
         for _ in range(3):
-            training.forward_backward([DATUM], "cross_entropy").result(5)
-        training.forward([DATUM], "cross_entropy").result(5)
+            training.forward_backward([DATUM], "cross_entropy").result(60)
+        training.forward([DATUM], "cross_entropy").result(60)
     formats = ["protobuf" in r.headers["content-type"] for r in server.requests.to("/forward_backward")]
     assert formats == [True, False, False, False]
     assert seq_ids(server) == [1, 2, 3, 4]
@@ -50,11 +50,11 @@ def test_a_server_that_takes_proto_keeps_getting_it(server: ScriptedServer) -> N
     server.on("/retrieve_future", when(lambda r: r.json()["request_id"] == "proto-work", result))
     with tinkex.ServiceClient(config=config(server)) as service:
         training = service.create_lora_training_client("base")
-        assert training.forward_backward([DATUM], "cross_entropy").result(5).loss_fn_output_type == "x"
-        training.forward([DATUM], "cross_entropy").result(5)
+        assert training.forward_backward([DATUM], "cross_entropy").result(60).loss_fn_output_type == "x"
+        training.forward([DATUM], "cross_entropy").result(60)
         server.once("/forward_backward", Reply(422, {"detail": "bad loss"}))
         with pytest.raises(tinkex.UnprocessableEntityError, match="bad loss"):
-            training.forward_backward([DATUM], "bad").result(5)
+            training.forward_backward([DATUM], "bad").result(60)
     sent = [pb.ForwardBackwardRequest.FromString(r.body) for r in server.requests.to("/forward_backward")]
     assert [(one.seq_id, one.forward_only) for one in sent] == [(1, False), (2, True), (3, False)]
 
@@ -72,7 +72,7 @@ def test_what_becomes_of_the_json_is_what_became_of_the_request(
     with tinkex.ServiceClient(config=config(server)) as service:
         training = service.create_lora_training_client("base")
         with pytest.raises(error):
-            training.forward_backward([DATUM], "cross_entropy").result(5)
+            training.forward_backward([DATUM], "cross_entropy").result(60)
 
 
 def test_a_refusal_of_both_formats_is_the_refusal_of_the_work(server: ScriptedServer) -> None:
@@ -84,7 +84,7 @@ def test_a_refusal_of_both_formats_is_the_refusal_of_the_work(server: ScriptedSe
     with tinkex.ServiceClient(config=config(server)) as service:
         training = service.create_lora_training_client("base")
         with pytest.raises(tinkex.UnprocessableEntityError, match="bad loss"):
-            training.forward_backward([DATUM], "bad").result(5)
+            training.forward_backward([DATUM], "bad").result(60)
 
 
 def test_proto_bodies_are_compressed_when_the_server_asks_for_it(server: ScriptedServer) -> None:
@@ -94,7 +94,7 @@ def test_proto_bodies_are_compressed_when_the_server_asks_for_it(server: Scripte
     server.on("/retrieve_future", when(lambda r: r.json()["request_id"] == "compressed", answer))
     with tinkex.ServiceClient(config=config(server)) as service:
         training = service.create_lora_training_client("base")
-        training.forward_backward([DATUM] * 50, "cross_entropy").result(5)
+        training.forward_backward([DATUM] * 50, "cross_entropy").result(60)
     [request] = server.requests.to("/forward_backward")
     assert request.headers["content-encoding"] == "zstd"
     sent = pb.ForwardBackwardRequest.FromString(zstandard.decompress(request.body))

@@ -34,7 +34,7 @@ def test_elsewhere_the_api_tells_of_sessions_and_runs(server: ScriptedServer) ->
         assert service.get_console_url() == f"{server.url}/api/v1/sessions/{service.session_id}"
         assert training.get_console_url() == f"{server.url}/api/v1/training_runs/{training.model_id}"
         for url in (service.get_console_url(), training.get_console_url()):
-            assert requests.get(url, timeout=5).status_code == 404  # of the scripted server, so it got there
+            assert requests.get(url, timeout=60).status_code == 404  # of the scripted server, so it got there
     assert server.requests.to(f"/training_runs/{training.model_id}")
 
 

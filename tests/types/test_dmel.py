@@ -86,7 +86,7 @@ def test_a_prompt_may_hold_text_and_audio(server: ScriptedServer) -> None:
         prompt.to_ints()
     with tinkex.ServiceClient(config=config(server)) as service:
         sampler = service.create_sampling_client(base_model="base")
-        sampler.sample(prompt, 1, types.SamplingParams(max_tokens=1)).result(5)
+        sampler.sample(prompt, 1, types.SamplingParams(max_tokens=1)).result(60)
     assert server.requests.to("/asample")[0].json()["prompt"]["chunks"] == [
         {"type": "encoded_text", "tokens": [1, 2]},
         {"type": "dmel", "dmel": base64.b64encode(AUDIO).decode()},

@@ -127,15 +127,15 @@ def test_a_refusal_of_spans_is_no_reason_to_leave_them_out(server: ScriptedServe
     with tinkex.ServiceClient(config=config(server)) as service:
         training = service.create_lora_training_client("base")
         with pytest.raises(tinkex.APIStatusError, match="spans"):
-            training.forward_backward([named], "stable_reinforce").result(5)
-        assert training.forward_backward([datum(1, 2)], "cross_entropy").result(5).metrics
+            training.forward_backward([named], "stable_reinforce").result(60)
+        assert training.forward_backward([datum(1, 2)], "cross_entropy").result(60).metrics
 
 
 def test_a_server_that_takes_only_json_gets_the_datum_without_them(server: ScriptedServer) -> None:
     named = datum(1, 2, 3, 4).with_provenance(PROMPT, TARGETS)
     with tinkex.ServiceClient(config=config(server)) as service:
         training = service.create_lora_training_client("base")
-        assert training.forward_backward([named], "cross_entropy").result(5).metrics
+        assert training.forward_backward([named], "cross_entropy").result(60).metrics
     in_proto, in_json = server.requests.to("/forward_backward")
     assert in_proto.headers["content-type"] != "application/json"
     assert "spans" not in in_json.body.decode()
@@ -159,7 +159,7 @@ def test_both_passes_of_a_custom_loss_carry_them(server: ScriptedServer) -> None
     with tinkex.ServiceClient(config=config(server, wire_format="proto")) as service:
         training = service.create_lora_training_client("base")
         named = datum(1, 2, 3, 4).with_provenance(PROMPT, TARGETS)
-        training.forward_backward_custom([named], lambda data, logprobs: (0.0, {}, [[0.0] * 3])).result(10)
+        training.forward_backward_custom([named], lambda data, logprobs: (0.0, {}, [[0.0] * 3])).result(60)
     assert [message.forward_only for message in sent] == [True, False]
     for message in sent:
         assert [span.WhichOneof("span") for span in message.data[0].model_input_spans] == [

@@ -54,5 +54,5 @@ def test_a_status_is_of_the_class_of_its_kind(
 ) -> None:
     found = {"session_id": "s", "created_at": 0, "owner": "me", "project_id": "p", "checkpoints_count": 0}
     server.on("/sessions/search", {"sessions": [{**found, "status": answer}]})
-    [summary] = client.search_sessions(types.SessionSearchRequest()).result(10).sessions
+    [summary] = client.search_sessions(types.SessionSearchRequest()).result(60).sessions
     assert summary.status == expected

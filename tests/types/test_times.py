@@ -26,6 +26,6 @@ def test_times_of_every_server(
     client: RestClient, server: ScriptedServer, text: Any, expected: datetime
 ) -> None:
     server.on("/checkpoints", {"checkpoints": [checkpoint(time=text)]})
-    found = client.list_user_checkpoints().result(10).checkpoints[0]
+    found = client.list_user_checkpoints().result(60).checkpoints[0]
     assert found.time == expected
     assert types.Checkpoint.from_dict(found.to_dict()) == found

@@ -9,26 +9,31 @@ import time
 
 import pytest
 from programs import start_python
-from servers import FINISH, Hang, ScriptedServer
+from servers import FINISH, Hang, Reply, ScriptedServer
+
+from tinkex.session import process_end
 
 PREAMBLE = """
 import sys, threading, time
 import tinkex
 from tinkex import types
+from tinkex.session import process_end
+process_end.EXIT_SECONDS = float(sys.argv[2])
 prompt = types.ModelInput.from_ints([1, 2, 3])
 params = types.SamplingParams(max_tokens=2)
 service = tinkex.ServiceClient(base_url=sys.argv[1], api_key="tml-test")
 """
 
 
-def run(server: ScriptedServer, code: str) -> subprocess.Popen[str]:
-    return start_python("-c", PREAMBLE + textwrap.dedent(code), server.url)
+def run(server: ScriptedServer, code: str, seconds: float = 60.0) -> subprocess.Popen[str]:
+    """Start ``code``, which may take ``seconds`` to end, so that only what waits in vain takes long."""
+    return start_python("-c", PREAMBLE + textwrap.dedent(code), server.url, str(seconds))
 
 
 def end_of(process: subprocess.Popen[str]) -> tuple[int, str, str, float]:
     """``(status, stdout, stderr, seconds until the end)``."""
     started = time.monotonic()
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     return process.returncode, out, err, time.monotonic() - started
 
 
@@ -66,11 +71,12 @@ def test_a_forgotten_client_ends_its_session_with_long_polls_in_flight(server: S
     took = time.time() - float(out.split()[-1])
     assert (status, err) == (0, "")
     assert reason(server) == "success"
-    assert took < 2
+    assert took < 20
     server.wait_for_connections(0)
 
 
 def test_many_forgotten_clients_end_together(server: ScriptedServer) -> None:
+    server.on(FINISH, Reply(delay=1.5))  # one after the other they would take half a minute
     process = run(
         server,
         """
@@ -82,16 +88,17 @@ def test_many_forgotten_clients_end_together(server: ScriptedServer) -> None:
     took = time.time() - float(out.split()[-1])
     assert (status, err) == (0, "")
     assert len(server.requests.to(FINISH)) == 20
-    assert took < 2
+    assert took < 20
 
 
 def test_a_finish_that_hangs_does_not_hold_up_the_exit(server: ScriptedServer) -> None:
     server.on(FINISH, Hang())
-    process = run(server, 'print("end", time.time(), flush=True)')
+    process = run(server, 'print("end", time.time(), flush=True)', seconds=4.0)
     status, out, err, _ = end_of(process)
     assert (status, err) == (0, "")
-    assert time.time() - float(out.split()[-1]) < 2
+    assert time.time() - float(out.split()[-1]) < 20
     assert reason(server) == "success"
+    assert process_end.EXIT_SECONDS < 2
 
 
 def test_a_script_that_fails_reports_errored(server: ScriptedServer) -> None:
@@ -121,28 +128,30 @@ def test_ctrl_c_during_a_blocking_call(server: ScriptedServer, call: str, within
     server.on(path, Hang())
     script = f"with service:\n    {code}" if within == "a with block" else code
     process = run(server, script)
-    server.requests.wait_for(path, 1, timeout=20)
+    server.requests.wait_for(path, 1)
     process.send_signal(signal.SIGINT)
     status, _, err, took = end_of(process)
     assert status in (130, -signal.SIGINT)
     assert err.rstrip().endswith("KeyboardInterrupt")
-    assert took < 2
+    assert took < 20
     assert reason(server) == "interrupted"
 
 
 def test_ctrl_c_while_the_session_starts(server: ScriptedServer) -> None:
     server.on("/create_session", Hang())
     process = run(server, "")
-    server.requests.wait_for("/create_session", 1, timeout=20)
+    server.requests.wait_for("/create_session", 1)
     process.send_signal(signal.SIGINT)
     status, _, _, took = end_of(process)
     assert status in (130, -signal.SIGINT)
-    assert took < 2
+    assert took < 20
     server.wait_for_connections(0)
 
 
 def test_a_closed_client_ends_at_once(server: ScriptedServer) -> None:
+    server.once(FINISH, {})
+    server.on(FINISH, Hang())
     status, out, err, _ = end_of(run(server, 'service.close()\nprint("end", time.time(), flush=True)'))
     assert (status, err) == (0, "")
-    assert time.time() - float(out.split()[-1]) < 1
+    assert time.time() - float(out.split()[-1]) < 20
     assert len(server.requests.to(FINISH)) == 1

@@ -51,11 +51,11 @@ def test_a_call_enters_few_rooms(monkeypatch: pytest.MonkeyPatch) -> None:
         training = service.create_lora_training_client("tinkex/byte-lm", rank=4)
         sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
         data, adam, params = [datum(1, 2, 3)], types.AdamParams(), types.SamplingParams(max_tokens=1)
-        training.forward_backward(data, "cross_entropy").result(30)  # which finds the server's format
+        training.forward_backward(data, "cross_entropy").result(60)  # which finds the server's format
         calls: dict[str, tuple[Callable[[], object], int]] = {
-            "optim_step": (lambda: training.optim_step(adam).result(30), 7),
-            "forward_backward": (lambda: training.forward_backward(data, "cross_entropy").result(30), 8),
-            "sample": (lambda: sampler.sample(PROMPT, 1, params).result(30), 8),
+            "optim_step": (lambda: training.optim_step(adam).result(60), 7),
+            "forward_backward": (lambda: training.forward_backward(data, "cross_entropy").result(60), 8),
+            "sample": (lambda: sampler.sample(PROMPT, 1, params).result(60), 8),
         }
         for name, (call, most) in calls.items():
             wait_until(no_idle_threads)

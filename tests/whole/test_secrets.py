@@ -138,19 +138,19 @@ def _fail_in_the_end(server: ScriptedServer, service: tinkex.ServiceClient, show
     sampler = service.create_sampling_client(base_model="base")
     training = service.create_lora_training_client("base")
     server.once("/asample", echo(503))
-    shown.add(sampler.sample(prompt, 1, params).result(10))
-    shown.add(training.forward_backward([datum(1, 2, 3)], "cross_entropy").result(10))
+    shown.add(sampler.sample(prompt, 1, params).result(60))
+    shown.add(training.forward_backward([datum(1, 2, 3)], "cross_entropy").result(60))
     shown.add(service, sampler, training, service.clients(), telemetry, service.config)
     shown.texts.append(pickle.dumps(sampler).decode("latin-1"))
     shown.add(sampler.get_sampler_handle(), json.dumps(sampler.get_sampler_handle()))
 
     server.once("/asample", echo(400))
-    shown.failing(lambda: sampler.sample(prompt, 1, params).result(10), tinkex.BadRequestError)
+    shown.failing(lambda: sampler.sample(prompt, 1, params).result(60), tinkex.BadRequestError)
     for status in (402, 408, 429, 503):
         server.once("/retrieve_future", echo(status))
     server.once("/client/dynamic_config", echo(500))
     server.once("/optim_step", Reset(), Reset(), Reset(), Reset())
-    shown.failing(lambda: training.optim_step().result(10), tinkex.ClientPoisonedError)
+    shown.failing(lambda: training.optim_step().result(60), tinkex.ClientPoisonedError)
     shown.failing(training.optim_step, tinkex.ClientPoisonedError)
 
     logging.getLogger("tinkex").warning("a slip: %s", KEY)

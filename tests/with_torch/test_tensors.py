@@ -142,7 +142,7 @@ def test_torch_without_numpy_is_enough(server: ScriptedServer) -> None:
         datum = types.Datum(types.ModelInput.from_ints([1, 2]), inputs)
         def loss(data, logprobs):
             return ((logprobs[0] - data[0].loss_fn_inputs["goal"].to_torch()) ** 2).sum(), {}
-        print(training.forward_backward_custom([datum], loss).result(20).metrics["loss:sum"])
+        print(training.forward_backward_custom([datum], loss).result(60).metrics["loss:sum"])
         service.close()
     """
     ran = run_code(code, server.url)

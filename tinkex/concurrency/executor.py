@@ -14,12 +14,17 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from tinkex.concurrency.at_fork import renew_after_fork
+from tinkex.concurrency.tracebacks import forget_variables
 
 R = TypeVar("R")
 logger = logging.getLogger("tinkex")
 
 IDLE_SECONDS = 5.0
 """A thread that has had no task for this long ends."""
+
+
+Task = Callable[[], BaseException | None]
+"""Something to run. An exception that it returns is one that a future keeps."""
 
 
 class DaemonExecutor(Executor):
@@ -39,11 +44,13 @@ class DaemonExecutor(Executor):
         self._reset()
         renew_after_fork(self)
 
-    def run(self, task: Callable[[], None]) -> None:
+    def run(self, task: Task) -> None:
         """Run ``task`` on a thread of this executor; an error that it raises is logged.
 
-        The task sees the context variables of the caller, such as the span that a tracer has open. Raises
-        ``RuntimeError`` if the executor is shut down, or if no thread can be started and none is running.
+        A task that has given an error to a future returns it, so that it can be kept without the variables in
+        its traceback; see ``forget_variables``. The task sees the context variables of the caller, such as the
+        span that a tracer has open. Raises ``RuntimeError`` if the executor is shut down, or if no thread can
+        be started and none is running.
         """
         entry = (contextvars.copy_context(), task)
         with self._changed:
@@ -71,12 +78,12 @@ class DaemonExecutor(Executor):
                 self._tasks.remove(entry)
             raise
 
-    def run_or_do(self, task: Callable[[], None]) -> None:
+    def run_or_do(self, task: Task) -> None:
         """Run ``task`` on a thread of this executor, or at once on the caller's thread if ``run`` fails."""
         try:
             self.run(task)
         except RuntimeError:
-            task()
+            forget_variables(task())
 
     def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
         """Run ``fn(*args, **kwargs)`` on a thread; return the future of its result."""
@@ -122,7 +129,7 @@ class DaemonExecutor(Executor):
                     return
                 context, task = self._tasks.popleft()
             try:
-                context.run(task)
+                forget_variables(context.run(task))
             except BaseException:
                 logger.exception("a task of executor %r failed", self.name)
             del context, task  # else an idle thread would keep the client of its last task alive
@@ -132,7 +139,7 @@ class DaemonExecutor(Executor):
 
     def _reset(self) -> None:
         self._changed = threading.Condition()
-        self._tasks: collections.deque[tuple[contextvars.Context, Callable[[], None]]] = collections.deque()
+        self._tasks: collections.deque[tuple[contextvars.Context, Task]] = collections.deque()
         self._threads: set[threading.Thread] = set()
         self._idle = 0
 
@@ -147,9 +154,11 @@ class _Call(Generic[R]):
         self.work = work
         self.future: Future[R] = Future()
 
-    def __call__(self) -> None:
+    def __call__(self) -> BaseException | None:
         if self.future.set_running_or_notify_cancel():
             try:
                 self.future.set_result(self.work())
             except BaseException as error:
                 self.future.set_exception(error)
+                return error
+        return None

@@ -1,4 +1,4 @@
-"""A requests adapter whose connections can be cut while other threads wait on them."""
+"""An adapter of ``requests`` whose connections can be closed while other threads read from them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 class CuttableAdapter(HTTPAdapter):
     """An ``HTTPAdapter`` whose ``close()`` ends every request in flight.
 
-    A long poll blocks its thread in a read for up to minutes; closing the pool does not wake it,
-    since a connection in use is not in the pool. So it remembers the connections that were made.
+    A long poll blocks its thread in a read for up to a minute. Closing the pool does not wake the thread, since
+    a connection in use is not in the pool, so this adapter remembers all connections that it makes.
 
-    It serves one host only, and leaves out what the protocol has no use for: together that is a quarter of
-    the cost of a call.
+    The adapter serves one host only, and omits features that the protocol does not use. Both together save a
+    quarter of the cost of a call.
     """
 
     _pool: Any = None
@@ -35,10 +35,12 @@ class CuttableAdapter(HTTPAdapter):
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Make the pool manager, and record the connections of its pools."""
         super().init_poolmanager(*args, **kwargs)
         self._track(self.poolmanager)
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> PoolManager:
+        """Return the pool manager of a proxy, and record the connections of its pools."""
         manager: PoolManager = super().proxy_manager_for(proxy, **kwargs)
         self._track(manager)
         return manager
@@ -51,13 +53,14 @@ class CuttableAdapter(HTTPAdapter):
         manager.pool_classes_by_scheme = pools
 
     def get_connection_with_tls_context(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        # requests would look the pool up by URL and TLS settings, which are the same for every call here.
+        """Return the pool of the one host that this adapter serves."""
+        # requests would look up the pool by URL and TLS settings, which are the same for all calls here.
         if self._pool is None:
             self._pool = super().get_connection_with_tls_context(request, *args, **kwargs)
         return self._pool
 
     def build_response(self, req: Any, resp: Any) -> Response:
-        """The answer without cookies and a guess at its encoding."""
+        """Return the answer without extracting cookies and guessing an encoding."""
         response = Response()
         response.status_code = resp.status
         response.headers = resp.headers
@@ -67,13 +70,13 @@ class CuttableAdapter(HTTPAdapter):
         return response
 
     def close(self) -> None:
-        """Let go of all connections, and shut those in use: requests in flight fail at once."""
+        """Close all connections, also those in use, so that requests in flight fail at once."""
         self._connections.cut()
         super().close()
 
 
 class _Connections:
-    """The connections of one adapter, remembered weakly."""
+    """The connections of one adapter, to which it refers weakly."""
 
     def __init__(self) -> None:
         self._made: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
@@ -85,14 +88,14 @@ class _Connections:
         self._made[id(connection)] = connection
 
     def connected(self, connection: Any) -> None:
-        """To be told when a connection stands, for it may stand only after the cut."""
+        """Shut a connection that has just been established, if ``cut`` has been called meanwhile."""
         if self._cut:
             _shut(connection)
 
     def cut(self) -> None:
-        """Shut them all, now and as soon as they stand."""
+        """Shut all connections, including those that are being established."""
         self._cut = True
-        # Taken in one step, for other threads add to them.
+        # The references are copied in one step, because other threads add connections.
         for reference in self._made.valuerefs():
             _shut(reference())
 
@@ -106,11 +109,11 @@ def _shut(connection: Any) -> None:
 
 
 class _Idle:
-    """The idle connections of a pool, the latest used first, as many as there are.
+    """The idle connections of a pool, without a limit. The connection that was used last is taken first.
 
-    urllib3's own is a bounded queue that is filled beforehand with a placeholder for every connection there
-    might be, which takes milliseconds for the thousands that a sampler may need. It also has a lock, which
-    a fork can catch held; this has none.
+    urllib3 uses a bounded queue, which it fills with a placeholder for every possible connection. That takes
+    milliseconds for the thousands of connections that a sampler may need. The queue also has a lock, which a fork
+    may copy while it is held; this class has none.
     """
 
     def __init__(self, maxsize: int) -> None:
@@ -131,13 +134,13 @@ class _Idle:
 
 
 SMALL = 16 * 1024
-"""Bodies up to this size travel in one piece with their head."""
+"""A body of up to this many bytes is sent together with the head of the request."""
 
 
 class _Watched:
-    """Mixed into a connection: tells its siblings when it stands, and sends a small request in one piece.
+    """A mixin of connections that reports when they are established, and sends small requests in one piece.
 
-    urllib3 sends head and body apart, which is two system calls and two packets for every call of the API.
+    urllib3 sends the head and the body separately, which takes two system calls and two packets for each request.
     """
 
     siblings: _Connections
@@ -199,7 +202,7 @@ class _HTTPSConnection(_Watched, HTTPSConnection):
 
 
 class _Tracking:
-    """Mixed into a connection pool: enters the connections it makes among their siblings."""
+    """A mixin of connection pools that records the connections that they make."""
 
     QueueCls: Any = _Idle
 

@@ -111,7 +111,7 @@ class Counters:
             self._retries += 1
 
     def end(
-        self, call: object, path: str, seconds: float, failed: bool | None, bytes_out: int, bytes_in: int
+        self, call: object, path: str, seconds: float, *, failed: bool | None, bytes_out: int, bytes_in: int
     ) -> None:
         """Count the end of ``call``.
 

@@ -12,4 +12,4 @@ class InvalidInput(ModelError):
 
 
 class NotFinite(ModelError):
-    """An optimizer step would make a weight infinite or NaN."""
+    """The numbers became too large: a weight, a loss or a probability is infinite or NaN."""

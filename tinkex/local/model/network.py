@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tinkex.local.byte_tokenizer import END_OF_TEXT, VOCAB_SIZE
 from tinkex.local.model.arrays import Floats, Ints, Weights
+from tinkex.local.model.errors import NotFinite
 from tinkex.local.model.lora import LoraSpec, merged
 
 BASE_MODEL = "tinkex/byte-lm"
@@ -41,15 +42,16 @@ class BaseModel:
     def __init__(self, dtype: type[np.floating] = np.float32) -> None:
         random = np.random.default_rng(_SEED)
         self.dtype = dtype
-        self.embedding = random.standard_normal((VOCAB_SIZE, EMBEDDING)).astype(dtype)
+        self.embedding: Floats = random.standard_normal((VOCAB_SIZE, EMBEDDING)).astype(dtype)
         # Nearer tokens say more about the next one, so the weight of a position falls with its distance.
         distance = np.arange(CONTEXT, 0, -1)
         gain = np.repeat(distance**-0.5, EMBEDDING)
         gain *= 2 / np.sqrt((gain**2).sum())
         hidden = random.standard_normal((CONTEXT * EMBEDDING, HIDDEN)) * gain[:, None]
-        self.hidden = hidden.astype(dtype)
-        self.bias = (0.5 * random.standard_normal(HIDDEN)).astype(dtype)
-        self.unembed = (0.2 / np.sqrt(HIDDEN) * random.standard_normal((HIDDEN, VOCAB_SIZE))).astype(dtype)
+        self.hidden: Floats = hidden.astype(dtype)
+        self.bias: Floats = (0.5 * random.standard_normal(HIDDEN)).astype(dtype)
+        unembed = 0.2 / np.sqrt(HIDDEN) * random.standard_normal((HIDDEN, VOCAB_SIZE))
+        self.unembed: Floats = unembed.astype(dtype)
 
 
 def windows(tokens: Sequence[int] | Ints) -> Ints:
@@ -66,16 +68,28 @@ class AdaptedModel:
         self._base = base
         self._adapters = adapters
         self._scale = spec.scale
-        self._hidden = merged(base.hidden, adapters, "hidden", self._scale)
-        self._unembed = merged(base.unembed, adapters, "unembed", self._scale)
+        with overflow_allowed():
+            self._hidden = merged(base.hidden, adapters, "hidden", self._scale)
+            self._unembed = merged(base.unembed, adapters, "unembed", self._scale)
+
+    @property
+    def finite(self) -> bool:
+        """Whether all matrices are free of infinities and NaN."""
+        return bool(np.isfinite(self._hidden).all() and np.isfinite(self._unembed).all())
 
     def logits(self, context: Ints) -> Floats:
-        """The logits ``[n, VOCAB_SIZE]`` of the token that follows each row of ``context [n, CONTEXT]``."""
-        return self._activations(context)[1] @ self._unembed
+        """The logits ``[n, VOCAB_SIZE]`` of the token that follows each row of ``context [n, CONTEXT]``.
 
-    def logprobs(self, context: Ints) -> Floats:
-        """The natural logarithms of the probabilities that belong to ``logits``."""
-        return log_softmax(self.logits(context))
+        Raises ``NotFinite`` if the adapters are so large that a logit is infinite or NaN.
+        """
+        return self._logits(self._activations(context)[1])
+
+    def _logits(self, hidden: Floats) -> Floats:
+        with overflow_allowed():
+            logits: Floats = hidden @ self._unembed
+        if not np.isfinite(logits).all():
+            raise NotFinite("the model's weights are too large: its outputs are not finite")
+        return logits
 
     def blocks(self, context: Ints) -> Iterator[slice]:
         """Slices that cut ``context`` into pieces small enough to compute at once."""
@@ -84,19 +98,25 @@ class AdaptedModel:
 
     def _activations(self, context: Ints) -> tuple[Floats, Floats]:
         inputs = self._base.embedding[context].reshape(len(context), -1)
-        hidden = inputs @ self._hidden
-        hidden += self._base.bias
+        with overflow_allowed():
+            hidden = inputs @ self._hidden
+            hidden += self._base.bias
         np.maximum(hidden, 0, out=hidden)
         return inputs, hidden
 
     def trace(self, context: Ints, targets: Ints) -> Trace:
-        """Run ``context [n, CONTEXT]`` forward towards ``targets [n, m]``, and keep what the backward pass needs."""
+        """Run ``context [n, CONTEXT]`` forward towards ``targets [n, m]``, and keep what the backward pass needs.
+
+        Raises ``NotFinite`` as ``logits`` does.
+        """
         inputs, hidden = self._activations(context)
-        return Trace(inputs, hidden, log_softmax(hidden @ self._unembed), targets)
+        return Trace(inputs, hidden, log_softmax(self._logits(hidden)), targets)
 
     def gradients(self, trace: Trace, upstream: Floats) -> Weights:
-        """The gradients of the adapters. ``upstream [n, m]`` is the derivative of the loss with respect to the
-        log-probabilities of the trace. The trace's arrays are overwritten and cannot be used again.
+        """The gradients of the adapters.
+
+        ``upstream [n, m]`` is the derivative of the loss with respect to the log-probabilities of the trace. The
+        trace's arrays are overwritten and cannot be used again.
         """
         used = np.flatnonzero(upstream.any(axis=1))
         trace, upstream = trace.rows(used), upstream[used]
@@ -142,6 +162,11 @@ class Trace:
         if len(wanted) == len(self.table):
             return self
         return Trace(self.inputs[wanted], self.hidden[wanted], self.table[wanted], self.targets[wanted])
+
+
+def overflow_allowed() -> np.errstate:
+    """Lets numbers become infinite or NaN without a warning, where that is looked for afterwards."""
+    return np.errstate(over="ignore", invalid="ignore")
 
 
 def log_softmax(logits: Floats) -> Floats:

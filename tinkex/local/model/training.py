@@ -13,7 +13,14 @@ from tinkex.local.model.batch import Batch, Datum
 from tinkex.local.model.errors import InvalidInput, NotFinite
 from tinkex.local.model.lora import LoraSpec, new_adapters, trainable_layers
 from tinkex.local.model.losses import LOSSES
-from tinkex.local.model.network import LAYER_GROUPS, LAYER_SHAPES, AdaptedModel, BaseModel, windows
+from tinkex.local.model.network import (
+    LAYER_GROUPS,
+    LAYER_SHAPES,
+    AdaptedModel,
+    BaseModel,
+    overflow_allowed,
+    windows,
+)
 from tinkex.local.model.outputs import TrainingOutput
 
 BlockMap = Callable[[Callable[[slice], Weights], Sequence[slice]], Iterable[Weights]]
@@ -49,7 +56,7 @@ class TrainingModel:
     def __init__(self, base: BaseModel, spec: LoraSpec, map_blocks: BlockMap = map) -> None:
         self._base = base
         self._map = map_blocks
-        self.spec = spec
+        self.spec: LoraSpec = spec
         layers = trainable_layers(spec, LAYER_GROUPS)
         if not layers:
             raise InvalidInput(
@@ -80,20 +87,31 @@ class TrainingModel:
         return Snapshot(self.spec, self._weights)
 
     def run(self, batch: Batch) -> TrainingOutput:
-        """Do a forward pass and, unless the batch is forward only, add its gradients to those added up so far."""
+        """Do a forward pass and, unless the batch is forward only, add its gradients to those added up so far.
+
+        Raises ``NotFinite`` if the loss is infinite or NaN, and ``InvalidInput`` if the datums do not go together;
+        then no gradient is added.
+        """
         outputs: list[Mapping[str, Floats]] = [{} for _ in batch.data]
         total = 0.0
+        gradients: Weights = {}
         for places in _equal_widths(batch.data):
             group = [batch.data[i] for i in places]
-            logprobs, losses = self._run_group(group, batch)
+            logprobs, losses = self._run_group(group, batch, gradients)
             total += float(losses.sum(dtype=np.float64))
             ends = np.cumsum([len(datum.tokens) for datum in group])[:-1]
             for i, lp, loss in zip(places, np.split(logprobs, ends), np.split(losses, ends), strict=True):
                 shape = batch.data[i].targets.shape
                 outputs[i] = {"logprobs": lp.reshape(shape), "elementwise_loss": loss.reshape(shape)}
+        if not np.isfinite(total):
+            raise NotFinite(f"{batch.loss}: the loss is not finite")
+        with overflow_allowed():
+            for name, value in gradients.items():
+                self._gradients[name] += value
         return TrainingOutput(outputs, {"loss:sum": total})
 
-    def _run_group(self, group: list[Datum], batch: Batch) -> tuple[Floats, Floats]:
+    def _run_group(self, group: list[Datum], batch: Batch, gradients: Weights) -> tuple[Floats, Floats]:
+        """The log-probabilities and losses of one group; its gradients are added to ``gradients``."""
         context = np.concatenate([windows(datum.tokens) for datum in group])
         targets = np.concatenate([_columns(datum.targets) for datum in group])
         inputs = _stacked(group, targets.shape)
@@ -104,13 +122,18 @@ class TrainingModel:
             trace = self._model.trace(context[cut], targets[cut])
             logprobs[cut] = trace.logprobs()
             here = {name: value[cut] for name, value in inputs.items()}
-            losses[cut], upstream = LOSSES[batch.loss](logprobs[cut], here, batch.config)
-            return {} if batch.forward_only else self._model.gradients(trace, upstream)
+            with overflow_allowed():
+                losses[cut], upstream = LOSSES[batch.loss](logprobs[cut], here, batch.config)
+                return {} if batch.forward_only else self._model.gradients(trace, upstream)
 
         # The order of the blocks is kept, so that the sum does not depend on which thread was faster.
-        for gradients in self._map(run_block, list(self._model.blocks(context))):
-            for name, value in gradients.items():
-                self._gradients[name] += value
+        for block in self._map(run_block, list(self._model.blocks(context))):
+            with overflow_allowed():
+                for name, value in block.items():
+                    if name in gradients:
+                        gradients[name] += value
+                    else:
+                        gradients[name] = value
         return logprobs, losses
 
     def optim_step(self, params: AdamParams) -> dict[str, float]:
@@ -119,15 +142,16 @@ class TrainingModel:
         Raises ``NotFinite`` if a weight would become infinite or NaN; then the adapters stay as they were, and the
         gradients are set to zero.
         """
-        norm = gradient_norm(self._gradients)
-        weights, optimizer = adamw_step(
-            self._weights, clipped(self._gradients, norm, params.grad_clip_norm), self._optimizer, params
-        )
-        finite = all(np.isfinite(value).all() for value in weights.values())
-        if finite:
-            self._weights, self._optimizer = weights, optimizer
+        before = self._weights, self._optimizer
+        gradients = self._gradients
+        with np.errstate(all="ignore"):
+            norm = gradient_norm(gradients)
+            gradients = dict(clipped(gradients, norm, params.grad_clip_norm))
+            self._weights, self._optimizer = adamw_step(self._weights, gradients, self._optimizer, params)
         self._reset()
-        if not finite:
+        if not self._model.finite:
+            self._weights, self._optimizer = before
+            self._reset()
             raise NotFinite("optim_step: the step would leave weights that are not finite")
         return {"grad_norm:mean": norm}
 

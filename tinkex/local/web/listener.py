@@ -40,7 +40,7 @@ class Listener:
             max_request_body_size=_MAX_BODY,
         )
         self._server = server
-        self.port = int(server.effective_port)
+        self.port: int = int(server.effective_port)
         self._stopping = False
         self._deadline = 0.0
         self._thread = threading.Thread(target=self._loop, name="tinkex-local-http", daemon=True)
