@@ -16,8 +16,10 @@ from servers import Reply, ScriptedServer
 
 import tinkex
 from tinkex.download.digests import digest_of
-from tinkex.errors import decode_body, describe_body, parse_json, status_error
+from tinkex.errors import describe_body
 from tinkex.http.auth import RenewedCredential, claims_of
+from tinkex.http.json_text import parse_json
+from tinkex.http.refusal import decode_body, status_error
 from tinkex.http.retry import retry_after
 from tinkex.http.transport import Response, Transport
 
