@@ -114,6 +114,15 @@ def test_a_broken_answer_is_a_connection_error(answer: list[bytes]) -> None:
     assert caught.value.sent
 
 
+@pytest.mark.usefixtures("peak")
+def test_memory_is_not_taken_for_what_is_only_announced() -> None:
+    with raw_server([head(Content_Length=900 * MB), bytes(MB)]) as url:
+        transport = transport_to(url)
+        with pytest.raises(tinkex.APIConnectionError):
+            transport.request("GET", "/x", limit=1 << 30)
+        transport.close()
+
+
 @pytest.mark.parametrize("status", [400, 409])
 def test_a_refusal_with_damaged_content_is_still_a_refusal(server: ScriptedServer, status: int) -> None:
     transport = Transport(config(server, max_tries=1))
