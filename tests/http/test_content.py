@@ -115,8 +115,15 @@ def test_a_broken_answer_is_a_connection_error(answer: list[bytes]) -> None:
 
 
 @pytest.mark.usefixtures("peak")
-def test_memory_is_not_taken_for_what_is_only_announced() -> None:
-    with raw_server([head(Content_Length=900 * MB), bytes(MB)]) as url:
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [head(Content_Length=900 * MB), bytes(MB)],
+        [head(Transfer_Encoding="chunked"), b"-1\r\n", *[bytes(MB)] * 40],
+    ],
+)
+def test_memory_is_not_taken_for_what_is_only_announced(answer: list[bytes]) -> None:
+    with raw_server(answer) as url:
         transport = transport_to(url)
         with pytest.raises(tinkex.APIConnectionError):
             transport.request("GET", "/x", limit=1 << 30)
