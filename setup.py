@@ -1,4 +1,7 @@
-"""Package metadata. The version is in ``tinkex/_version.py``, the settings of tools in ``pyproject.toml``."""
+"""The metadata of the package.
+
+The version is in ``tinkex/_version.py``, and the settings of the tools are in ``pyproject.toml``.
+"""
 
 import re
 from pathlib import Path
@@ -6,10 +9,12 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
+SOURCE = "https://github.com/tinkex/tinkex"
 
 
 def read_version() -> str:
-    # Read, not imported: the package's dependencies are not there yet while it is being built.
+    # The file is read and not imported, because importing the package needs its dependencies, which are not
+    # installed while it is built.
     source = (HERE / "tinkex" / "_version.py").read_text(encoding="utf-8")
     match = re.search(r'^__version__ = "([^"]+)"$', source, re.MULTILINE)
     if match is None:
@@ -29,6 +34,7 @@ EXTRAS = {
         "hypothesis>=6.100",
         "responses>=0.25",
         "requests-mock>=1.12",
+        "vcrpy>=6.0",
         "opentelemetry-api>=1.20",
         "tokenizers>=0.15",
         "zstandard>=0.22",
@@ -41,6 +47,14 @@ setup(
     description="A blocking, threaded Python SDK for the Tinker fine-tuning API, with an embedded server",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
+    author="The Tinkex developers",
+    url=SOURCE,
+    project_urls={
+        "Documentation": f"{SOURCE}#readme",
+        "Source": SOURCE,
+        "Changelog": f"{SOURCE}/blob/main/CHANGELOG.md",
+        "Issues": f"{SOURCE}/issues",
+    },
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["tinkex", "tinkex.*"]),

@@ -1,1 +1,1 @@
-"""Tinkex and the official SDK side by side: ``python -m benchmarks``. See README.md."""
+"""Compares Tinkex with the official SDK: ``python -m benchmarks``. See README.md."""

@@ -1,4 +1,4 @@
-"""The one command: prepare both environments, run the pairs, print and write the table and the plot."""
+"""Prepares both environments, runs every work in pairs, and prints and writes the table and the plot."""
 
 from __future__ import annotations
 
@@ -58,7 +58,10 @@ def main() -> int:
 
 
 def run(interpreters: dict[str, Path], works: list[str], count: int) -> tuple[Pairs, Traffic, list[str]]:
-    """Interleaved, Tinkex then official, so that whatever else the machine does falls on both."""
+    """Run every work ``count`` times with each SDK.
+
+    Runs of Tinkex and of the official SDK alternate, so that other work of the machine affects both.
+    """
     pairs: Pairs = {}
     traffic: Traffic = {}
     failures = []
@@ -84,7 +87,7 @@ def run(interpreters: dict[str, Path], works: list[str], count: int) -> tuple[Pa
 
 
 def measure(python: Path, sdk: str, work: str) -> tuple[dict[str, float], dict[str, int]]:
-    """One run of one work by one SDK against a server of its own: its measures, and what the server saw."""
+    """Run one work with one SDK, against a new server; return its measures, and what the server saw."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with canned_server(WORKS[work]) as url:
         command = [str(python), "-I", str(HERE / "work.py"), sdk, work, url]
@@ -98,7 +101,7 @@ def measure(python: Path, sdk: str, work: str) -> tuple[dict[str, float], dict[s
             raise RuntimeError(f"{sdk} failed\n{child.stderr[-2000:]}")
         with direct.open(f"{url}/stats") as answer:
             stats = json.load(answer)
-    # This very request came over a connection of its own.
+    # One connection is that of the request for the statistics.
     seen = {"requests": sum(stats["requests"].values()), "connections": stats["connections"] - 1}
     return json.loads(child.stdout), seen
 
@@ -111,11 +114,11 @@ def canned_server(sample_latency: float) -> Iterator[str]:
         assert process.stdout is not None
         yield process.stdout.readline().strip()
     finally:
-        process.communicate(timeout=10)  # closes its input, at which it ends
+        process.communicate(timeout=10)  # closes the standard input of the server, which then ends
 
 
 def clean_environment() -> dict[str, str]:
-    """Nothing of the caller's may tilt the work: no proxies, no Tinker or Python settings."""
+    """Return the environment without proxies and settings of Tinker and Python, which could affect the work."""
     kept = {
         name: value
         for name, value in os.environ.items()

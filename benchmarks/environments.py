@@ -1,4 +1,4 @@
-"""Two fresh virtual environments, alike but for the SDK in them."""
+"""Makes two virtual environments that differ only in the SDK."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parent.parent
 OFFICIAL = "tinker==0.38.0"
 
-# What every environment has before anything is installed into it.
+# The packages that a virtual environment has before anything is installed into it.
 NOT_COUNTED = ("pip", "setuptools", "pkg_resources", "_distutils_hack", "distutils-precedence.pth", "wheel")
 
 
 def prepare(directory: Path) -> dict[str, Path]:
-    """The interpreter of each SDK, by module name. Environments that are there are used again, but
-    Tinkex is always installed anew, so that what is measured is this checkout."""
+    """Return the interpreter of each SDK, by module name.
+
+    Existing environments are used again, but Tinkex is always installed anew, from this checkout.
+    """
     if sys.version_info < (3, 11):
         raise SystemExit("the official SDK needs Python 3.11 or later: run the benchmarks with one")
     interpreters = {sdk: directory / sdk / "bin" / "python" for sdk in ("tinkex", "tinker")}
@@ -28,7 +30,7 @@ def prepare(directory: Path) -> dict[str, Path]:
             if sdk == "tinker":
                 pip(python, OFFICIAL)
     with tempfile.TemporaryDirectory() as scratch:
-        # From a copy: an earlier build directory in the checkout could bring back deleted modules.
+        # Installed from a copy, because an old build directory in the checkout could contain deleted modules.
         unwanted = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__")
         source = shutil.copytree(CHECKOUT, Path(scratch, "tinkex"), ignore=unwanted)
         pip(interpreters["tinkex"], str(source))
@@ -42,7 +44,7 @@ def pip(python: Path, *arguments: str) -> None:
 
 
 def installed_size(python: Path) -> int:
-    """Bytes in the environment's site-packages, compiled modules included, pip and setuptools not."""
+    """Return the bytes in the environment's site-packages, with compiled modules, without pip and setuptools."""
     where = "import sysconfig; print(sysconfig.get_path('purelib'))"
     answer = subprocess.run([python, "-I", "-c", where], check=True, capture_output=True, text=True)
     return sum(

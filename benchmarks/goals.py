@@ -1,4 +1,4 @@
-"""The measures, in the order of the table, and what Tinkex promises of each."""
+"""The measures in the order of the table, with the goal of Tinkex for each."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ class Measure:
     key: str
     label: str
     unit: str
-    scale: float  # from seconds or bytes to the unit
-    goal: float | None  # Tinkex to official, at most; None is shown for information
+    scale: float  # the factor from seconds or bytes to the unit
+    goal: float | None  # the highest ratio of Tinkex to the official SDK; None if there is no goal
 
 
 MEASURES = [
@@ -28,7 +28,7 @@ MEASURES = [
     Measure("heartbeat_cpu", "CPU per heartbeat, 200 sessions", "ms", 1e3, 0.4),
 ]
 
-# What to run, and how long the server takes over each sample, in seconds.
+# The works to run, and the seconds that the server takes for each sample.
 WORKS = {
     "import": 0.0,
     "sample": 0.0,

@@ -1,4 +1,4 @@
-"""From the pairs to a table, a plot and a JSON document."""
+"""Turns the measures into a table, a plot and a JSON document."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.goals import MEASURES, Measure
 
 @dataclass(frozen=True)
 class Row:
-    """One measure of every pair, in base units (seconds, bytes)."""
+    """The values of one measure in all pairs, in seconds or bytes."""
 
     measure: Measure
     tinkex: list[float]
@@ -39,7 +39,7 @@ class Row:
 
 
 def rows_of(pairs: dict[str, list[tuple[float, float]]]) -> list[Row]:
-    """``pairs`` holds (Tinkex, official) by measure key."""
+    """Return the rows of the table. ``pairs`` has pairs (Tinkex, official) for the key of each measure."""
     return [
         Row(measure, [pair[0] for pair in pairs[measure.key]], [pair[1] for pair in pairs[measure.key]])
         for measure in MEASURES
@@ -61,7 +61,7 @@ def table(rows: list[Row]) -> str:
 
 
 def traffic_table(traffic: dict[str, dict[str, dict[str, int]]]) -> str:
-    """What the server saw of one run of each work."""
+    """Return a table of the requests and connections that the server saw in one run of each work."""
     lines = ["| work | requests: Tinkex | official | connections: Tinkex | official |"]
     lines.append("| --- | ---: | ---: | ---: | ---: |")
     for work, seen in traffic.items():
@@ -73,7 +73,7 @@ def traffic_table(traffic: dict[str, dict[str, dict[str, int]]]) -> str:
 
 
 def plot(rows: list[Row]) -> str:
-    """An SVG: for each measure a bar up to the ratio, a whisker from least to most, a tick at the goal."""
+    """Return an SVG image: for each measure a bar up to the ratio, a whisker from least to most, and the goal."""
     left, width, line, top = 360, 420, 30, 46
     full = max(1.0, *(max(row.ratios) for row in rows))
     height = top + line * len(rows) + 30
@@ -119,7 +119,7 @@ def write(
     traffic: dict[str, dict[str, dict[str, int]]],
     about: dict[str, str],
 ) -> None:
-    """``results.md``, ``results.svg`` and ``results.json`` in ``directory``."""
+    """Write ``results.md``, ``results.svg`` and ``results.json`` into ``directory``."""
     directory.mkdir(parents=True, exist_ok=True)
     heading = ", ".join(f"{name} {value}" for name, value in about.items())
     seen = "\nWhat the server saw of one run of each work:\n\n" + traffic_table(traffic)

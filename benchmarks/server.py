@@ -1,14 +1,16 @@
-"""A canned Tinker server: it knows every answer beforehand, so that what is measured is the client.
+"""A canned Tinker server. It has every answer ready, so that the client is what is measured.
+
+Usage::
 
     python -m benchmarks.server [--sample-latency SECONDS]
 
-Binds a free port of 127.0.0.1, prints its base URL, and serves until its standard input closes, so it
-cannot outlive whoever started it. Standard library only, one process, one thread. It answers as the
-hosted service does: sample and forward_backward results in proto, everything else in JSON, long polls
-held until the result is ready. ``GET /stats`` tells how many connections and requests it has seen.
+The server binds a free port of 127.0.0.1 and prints its base URL. It ends when its standard input closes, and
+so with the process that started it. It is one thread, and uses the standard library alone. Like the hosted
+service it answers samples and forward-backward passes in proto and everything else in JSON, and holds a long
+poll until the result is ready. ``GET /stats`` returns the numbers of connections and requests so far.
 
-The proto is written and read by the few lines below instead of by generated code: the server then
-runs in any interpreter and owes nothing to either SDK. Field numbers are those of ``messages.proto``.
+A few functions below read and write proto. They replace generated code, so that the server runs in any
+interpreter and depends on neither SDK. The field numbers are those of ``messages.proto``.
 """
 
 from __future__ import annotations
@@ -68,7 +70,7 @@ def read_varint(message: memoryview, at: int) -> tuple[int, int]:
 
 
 def bytes_fields(message: memoryview, wanted: int) -> Iterator[memoryview]:
-    """The payloads of every length-delimited field ``wanted`` of a message, uncopied."""
+    """Yield the payload of every length-delimited field with the number ``wanted``, without copying it."""
     at = 0
     while at < len(message):
         tag, at = read_varint(message, at)
@@ -100,7 +102,7 @@ def sample_result() -> bytes:
 
 
 def shape_of_batch(body: bytes) -> tuple[int, ...]:
-    """Tokens in each datum of a ForwardBackwardRequest."""
+    """Return the number of tokens of each datum in a ForwardBackwardRequest."""
     lengths = []
     for datum in bytes_fields(memoryview(body), 3):
         texts = (text for chunk in bytes_fields(datum, 1) for text in bytes_fields(chunk, 1))
@@ -109,7 +111,7 @@ def shape_of_batch(body: bytes) -> tuple[int, ...]:
 
 
 def forward_backward_result(shape: tuple[int, ...]) -> bytes:
-    """One logprob for each token of each datum, and three metrics."""
+    """Return a result with one logprob for each token of each datum, and three metrics."""
     offsets = [0]
     for length in shape:
         offsets.append(offsets[-1] + 4 * length)
@@ -135,7 +137,7 @@ def forward_backward_result(shape: tuple[int, ...]) -> bytes:
 
 
 class Canned:
-    """What is answered to which path. Work becomes a promise: a request id that names its result."""
+    """The answers by path. A request for work is answered with a request id, by which its result is polled."""
 
     def __init__(self, sample_latency: float) -> None:
         self.sample_latency = sample_latency
@@ -156,12 +158,12 @@ class Canned:
         return request_id
 
     def answer(self, path: str, body: bytes, kind: bytes) -> tuple[float, int, bytes, bytes]:
-        """(loop time before which nothing is sent, status, content type, body)"""
+        """Return ``(time, status, content type, body)``; the answer is sent at that time of the loop."""
         if path == "/stats":
             return 0.0, 200, JSON, json.dumps(self.stats()).encode()
         call = path.removeprefix(PREFIX)
         name, _, rest = call.partition("/")
-        if name not in ("sessions", "samplers"):  # whose second part is an id
+        if name not in ("sessions", "samplers"):  # in these paths the second part is an id
             name = call
         self.requests[name] += 1
 
@@ -171,7 +173,7 @@ class Canned:
             return ready, 200, result_kind, result
         if call == "asample":
             promised = self.promise(PROTO, self._sample, self.sample_latency)
-            count = NUM_SAMPLES.search(body)  # not parsed: most of the body is the prompt
+            count = NUM_SAMPLES.search(body)  # parsing the whole body, mostly the prompt, would be slow
             ids = [f"{promised}-{index}" for index in range(int(count[1]) if count else 1)]
             return self.ok({"request_id": promised, "sample_sequence_ids": ids})
         if call == "forward_backward":
@@ -216,7 +218,7 @@ REASONS = {200: b"OK", 404: b"Not Found", 415: b"Unsupported Media Type"}
 
 
 def header(headers: bytes, name: bytes) -> bytes:
-    """The value of one header among lower-cased ones: few are asked for, so none is parsed in advance."""
+    """Return the value of a header. ``headers`` is the unparsed head of the request in lower case."""
     _, _, rest = headers.partition(b"\r\n" + name + b":")
     return rest.partition(b"\r\n")[0].strip()
 
@@ -226,7 +228,7 @@ class Connection(asyncio.Protocol):
         self._canned = canned
         self._loop = asyncio.get_running_loop()
         self._received = bytearray()
-        self._needed = 0  # bytes that must be there before looking again: large bodies come in many pieces
+        self._needed = 0  # no request is complete before this many bytes have arrived
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -271,7 +273,7 @@ class Connection(asyncio.Protocol):
         return True
 
     def _chunked_body(self, at: int) -> tuple[bytes, int] | None:
-        """The body and where it ends, or None while part of it is missing."""
+        """Return a chunked body and where it ends, or None while a part of it is missing."""
         body = bytearray()
         while True:
             line_end = self._received.find(b"\r\n", at)

@@ -1,10 +1,12 @@
-"""The work that is measured, written once, and run by either SDK's own interpreter:
+"""The work that is measured. It is written once, and run by the interpreter of either SDK.
+
+Usage::
 
     python -I work.py tinkex|tinker WORK BASE_URL
 
-Prints one JSON object: the measures of that work. CPU is that of the whole process, all of its threads,
-user and system; peak memory is that of the whole process, the interpreter included. Imports
-nothing at the top beyond what it must, since ``import`` is one of the measures.
+It prints the measures of the work as one JSON object. CPU time is the user and system time of all threads of the
+process; peak memory is that of the whole process, including the interpreter. The module imports as little as
+possible at its top, since ``import`` is one of the measures.
 """
 
 from __future__ import annotations
@@ -26,8 +28,11 @@ HEARTBEAT_SECONDS = 2.0
 
 
 def peak_memory() -> int:
-    """Bytes. The kernel's high-water mark of this program; getrusage's would also count the parent's
-    size at the moment of the fork."""
+    """Return the peak memory of this process in bytes.
+
+    The value comes from the kernel if possible, because that of ``getrusage`` includes the size of the parent
+    process at the moment of the fork.
+    """
     try:
         with open("/proc/self/status") as status:
             for line in status:
@@ -42,7 +47,7 @@ def peak_memory() -> int:
 
 
 def load(sdk: str) -> Any:
-    """The SDK's module, and the names a script starts with: neither may put the work off."""
+    """Import the SDK and the names that a script starts with, in case their import is deferred."""
     module = __import__(sdk)
     __import__(f"{sdk}.types")
     module.ServiceClient, module.SamplingClient, module.TrainingClient  # noqa: B018
@@ -79,7 +84,7 @@ def prompt_of(module: Any) -> Any:
 
 
 def check(result: Any) -> None:
-    """Reads what a user reads: the tokens and their logprobs, as lists."""
+    """Read what a user would read: the tokens and their logprobs, as lists."""
     sequence = result.sequences[0]
     assert len(sequence.tokens) == len(sequence.logprobs) == SAMPLED_TOKENS
 
@@ -156,7 +161,7 @@ def creating(sdk: str, base_url: str) -> dict[str, float]:
 
 
 def heartbeat(sdk: str, base_url: str) -> dict[str, float]:
-    """Beats are those the server counted. Both SDKs beat five times as often as they would by default."""
+    """Measure heartbeats, as the server counts them, with both SDKs sending five times as many as by default."""
     import json
     import urllib.request
 
@@ -174,7 +179,7 @@ def heartbeat(sdk: str, base_url: str) -> dict[str, float]:
 
     # With a sampling client, since the official service starts its session at first use.
     kept = [sampler_of(module, base_url, **options) for _ in range(SESSIONS)]
-    time.sleep(1.5 * HEARTBEAT_SECONDS)  # every session has beaten once: its connection is open
+    time.sleep(1.5 * HEARTBEAT_SECONDS)  # every session has sent one, so its connection is open
     first, cpu = beats(), time.process_time()
     time.sleep(3 * HEARTBEAT_SECONDS)
     cpu, counted = time.process_time() - cpu, beats() - first
@@ -184,8 +189,11 @@ def heartbeat(sdk: str, base_url: str) -> dict[str, float]:
 
 
 def hurry_official_heartbeat() -> None:
-    """Its period is a constant inside a function. So the one module that waits for it gets an asyncio
-    whose ``sleep(10)`` is shorter; nothing else of what it does changes."""
+    """Shorten the heartbeat period of the official SDK.
+
+    The period is a constant inside a function, so the module that sleeps for it gets an ``asyncio`` whose
+    ``sleep(10)`` is shorter. Nothing else changes.
+    """
     import asyncio
     import types
 
@@ -216,4 +224,4 @@ if __name__ == "__main__":
 
     sys.stdout.write(json.dumps(measures))
     sys.stdout.flush()
-    os._exit(0)  # how a process ends is no part of any of these works
+    os._exit(0)  # the end of the process is not part of any work

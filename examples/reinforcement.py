@@ -1,10 +1,13 @@
 """Reinforcement learning with a toy reward: the model learns to answer in small letters.
 
+Usage::
+
     pip install 'tinkex[local,cli]'
     python examples/reinforcement.py
 
-Every round samples a group of answers, rewards each with its share of small letters, and takes one
-policy-gradient step with ``importance_sampling``: the advantage of an answer is its reward less the mean.
+Every round samples a group of answers, rewards each answer with its share of small letters, and takes one
+policy-gradient step with the loss ``importance_sampling``. The advantage of an answer is its reward minus the mean
+reward of the group.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ def reward(tokens: list[int]) -> float:
 
 
 def make_datum(prompt: list[int], answer: types.SampledSequence, advantage: float) -> types.Datum:
-    """The prompt's own positions carry no advantage, so nothing is learned from them."""
+    """Return a datum of prompt and answer. The prompt has no advantage, so nothing is learned from it."""
     assert answer.logprobs is not None
     tokens = [*prompt, *answer.tokens]
     asked = [0.0] * (len(prompt) - 1)

@@ -1,12 +1,15 @@
-"""A training run that is killed in the middle, started again, and ends with the same weights.
+"""A training run that is killed in the middle, is started again, and ends with the same weights.
+
+Usage::
 
     pip install 'tinkex[local,cli]'
     python examples/resume.py                          # the demonstration
     python examples/resume.py FOLDER                   # one run; kill it, start it again, it goes on
     python examples/resume.py FOLDER --base-url URL    # on a server of its own: python -m tinkex.local --directory …
 
-The demonstration trains twice, in processes of their own: once in peace, and once killed on the way without
-notice, which takes the embedded server along. Both print a digest of what the model says, to the last bit.
+The demonstration trains twice, each time in a new process. The first run is not disturbed. The second is killed
+without notice, and the embedded server with it, and started again. Both print a digest of the final model's exact
+logprobs.
 """
 
 from __future__ import annotations
@@ -46,7 +49,7 @@ def make_datum(line: str) -> types.Datum:
 
 
 def do_step(killed_at: int, training: tinkex.TrainingClient, step: int) -> Sequence[Future[Any]]:
-    """The batch comes from the number of the step alone, so that a step run again is the same step."""
+    """Queue one step. Its batch depends on its number alone, so a step that is run again is the same step."""
     if step == killed_at:
         os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))  # on Windows either ends it at once
     batch = [make_datum(line) for line in random.Random(step).sample(LINES, 2)]
@@ -60,7 +63,7 @@ def create(model: str, service: tinkex.ServiceClient) -> tinkex.TrainingClient:
 
 
 def train(options: argparse.Namespace) -> str:
-    """Train in the folder, from where an earlier run in it got to; the digest of the final model."""
+    """Train in a folder, after the last checkpoint there, and return a digest of the final model."""
     folder, steps = options.folder, options.steps
     folder.mkdir(parents=True, exist_ok=True)
     url = options.base_url or f"local://{(folder / 'checkpoints').absolute()}"
@@ -88,7 +91,7 @@ def train(options: argparse.Namespace) -> str:
 
 
 def demonstrate(arguments: Sequence[str], steps: int) -> bool:
-    """Whether a run that is killed ends as one that is not."""
+    """Return whether a run that is killed and resumed ends with the same model as one that is not."""
 
     def run(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, __file__, *arguments, str(folder), *more]

@@ -1,5 +1,7 @@
 """Supervised fine-tuning from a file of JSON lines, on the embedded server or any other.
 
+Usage::
+
     pip install 'tinkex[local,cli]'
     python examples/supervised.py data.jsonl
     TINKER_API_KEY=… python examples/supervised.py data.jsonl --base-url https://… --model NAME

@@ -1,14 +1,20 @@
-"""Clients for tests: quick to try again, quick to give up."""
+"""Clients for tests, quick to try again and quick to give up; what they send; and what they leave behind."""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 from servers import Request, ScriptedServer
 
+import tinkex
 from tinkex import types
 from tinkex.config import Config
+
+PROMPT = types.ModelInput.from_ints([1, 2])
+PARAMS = types.SamplingParams(max_tokens=3)
 
 
 def config(server: ScriptedServer, **settings: Any) -> Config:
@@ -23,12 +29,25 @@ def config(server: ScriptedServer, **settings: Any) -> Config:
     return Config(base_url=server.url, **{**quick, **settings})
 
 
+def client_of(server: ScriptedServer, **options: Any) -> tinkex.ServiceClient:
+    """A client whose heartbeats are rare, unless ``options`` say otherwise."""
+    return tinkex.ServiceClient(config=config(server), **{"heartbeat_interval": 5.0, **options})
+
+
 def datum(*tokens: int) -> types.Datum:
     """A datum for cross entropy: each token is to be predicted from those before it."""
     return types.Datum(
         types.ModelInput.from_ints(list(tokens[:-1])),
         {"target_tokens": list(tokens[1:]), "weights": [1.0] * (len(tokens) - 1)},
     )
+
+
+DATUM = datum(1, 2, 3)
+
+
+def sample(sampler: tinkex.SamplingClient) -> list[int]:
+    """The tokens of one sample."""
+    return sampler.sample(PROMPT, 1, PARAMS).result(60).sequences[0].tokens
 
 
 def seq_ids(server: ScriptedServer, path: str = "*") -> list[int]:
@@ -45,3 +64,16 @@ def seq_ids(server: ScriptedServer, path: str = "*") -> list[int]:
 def when(condition: Callable[[Request], bool], reply: Any) -> Callable[[Request], Any]:
     """A scripted reply for the requests that meet ``condition``; the default for others."""
     return lambda request: reply if condition(request) else None
+
+
+def own_threads() -> set[threading.Thread]:
+    """The threads of all clients."""
+    return {thread for thread in threading.enumerate() if thread.name.startswith("tinkex-")}
+
+
+def wait_until(true: Callable[[], bool], timeout: float = 60.0) -> None:
+    """Wait for what no event tells of. Fails after ``timeout`` s."""
+    end = time.monotonic() + timeout
+    while not true():
+        assert time.monotonic() < end, f"not within {timeout} s"
+        time.sleep(0.005)

@@ -1,4 +1,4 @@
-"""What all tests share: a clean environment, and a server of their own."""
+"""What all tests share: a clean environment, a server of their own, and clients of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from clients import config, own_threads
 from servers import ScriptedServer
+
+import tinkex
+from tinkex.http.transport import Transport
+from tinkex.training import wire_format
 
 
 @pytest.fixture(autouse=True)
@@ -20,8 +25,62 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
         monkeypatch.setenv(name, str(tmp_path_factory.getbasetemp()))
 
 
+@pytest.fixture(autouse=True)
+def nothing_known_of_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an earlier test learned of a server does not hold for the next one, which may get its port."""
+    monkeypatch.setattr(wire_format, "_found", {})
+
+
 @pytest.fixture
 def server() -> Iterator[ScriptedServer]:
     """A server that does as it should until told otherwise."""
     with ScriptedServer() as running:
         yield running
+
+
+@pytest.fixture
+def service(server: ScriptedServer) -> Iterator[tinkex.ServiceClient]:
+    with tinkex.ServiceClient(config=config(server, wire_format="json")) as made:
+        yield made
+
+
+@pytest.fixture
+def sampler(service: tinkex.ServiceClient) -> tinkex.SamplingClient:
+    return service.create_sampling_client(base_model="base")
+
+
+@pytest.fixture
+def training(service: tinkex.ServiceClient) -> tinkex.TrainingClient:
+    return service.create_lora_training_client("base")
+
+
+@pytest.fixture
+def client(server: ScriptedServer) -> Iterator[tinkex.RestClient]:
+    """A client for administration alone."""
+    with tinkex.RestClient(config=config(server, project_id="home")) as made:
+        yield made
+
+
+@pytest.fixture
+def manager() -> Iterator[tinkex.SessionManager]:
+    """A registry of sessions whose heartbeats are frequent."""
+    with tinkex.SessionManager(0.05, beat_timeout=60.0) as made:
+        yield made
+
+
+@pytest.fixture
+def transport(server: ScriptedServer) -> Iterator[Transport]:
+    made = Transport(config(server))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def nothing_left(server: ScriptedServer) -> Iterator[None]:
+    """Whatever a test did with the server, once its clients are closed there is no thread and no connection."""
+    before = own_threads()
+    yield
+    for thread in own_threads() - before:
+        thread.join(60)
+    assert not own_threads() - before
+    server.wait_for_connections(0)

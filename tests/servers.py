@@ -32,6 +32,10 @@ from dataclasses import dataclass, field
 from typing import Any, Union
 
 PREFIX = "/api/v1"
+BEAT = "/session_heartbeat"
+FINISH = "/sessions/*/finish"
+NOT_YET = {"type": "try_again", "queue_state": "active", "request_id": "x"}
+"""The answer of a long poll that has run out."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ class Requests:
         """Those whose path matches."""
         return [request for request in self if _matches(request.path, path)]
 
-    def wait_for(self, path: str, count: int = 1, timeout: float = 10.0) -> list[Request]:
+    def wait_for(self, path: str, count: int = 1, timeout: float = 60.0) -> list[Request]:
         """Wait until ``count`` requests to ``path`` have arrived; all of them. Fails after ``timeout`` s."""
         with self._changed:
             self._changed.wait_for(lambda: len(self.to(path)) >= count, timeout)
@@ -138,7 +142,7 @@ class ScriptedServer:
         self.url = f"http://127.0.0.1:{self.port}"
         self._thread = threading.Thread(
             target=self._http.serve_forever,
-            kwargs={"poll_interval": 0.05},
+            kwargs={"poll_interval": 0.01},
             name="scripted-server",
             daemon=True,
         )
@@ -158,7 +162,7 @@ class ScriptedServer:
         for connection in connections:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-        self._thread.join(1)
+        self._thread.join(60)
 
     def on(self, path: str, reply: Scripted) -> None:
         """Answer every request to ``path`` with ``reply`` from now on."""
@@ -176,7 +180,7 @@ class ScriptedServer:
         with self._lock:
             return len(self._connections)
 
-    def wait_for_connections(self, count: int, timeout: float = 5.0) -> None:
+    def wait_for_connections(self, count: int, timeout: float = 60.0) -> None:
         """Wait until exactly ``count`` connections are open."""
         with self._lock:
             self._lock.wait_for(lambda: len(self._connections) == count, timeout)
@@ -344,7 +348,11 @@ class _Tinker:
             return {"model_id": f"{body['session_id']}:train:{body['model_seq_id']}"}
         if path == "/asample":
             sequence = {"tokens": [1, 2, 3], "logprobs": [-0.5, -0.5, -0.5], "stop_reason": "length"}
-            return {"sequences": [sequence] * body["num_samples"]}
+            answer: dict[str, Any] = {"sequences": [sequence] * body["num_samples"]}
+            if body.get("prompt_logprobs"):
+                tokens = sum(len(chunk["tokens"]) for chunk in body["prompt"]["chunks"])
+                answer["prompt_logprobs"] = [None] + [-1.0] * (tokens - 1)
+            return answer
         if path in ("/forward_backward", "/forward"):
             data = (body.get("forward_backward_input") or body["forward_input"])["data"]
             targets = [datum["loss_fn_inputs"]["target_tokens"]["data"] for datum in data]
@@ -356,7 +364,9 @@ class _Tinker:
         if path.startswith("/save_weights"):
             kind = "weights" if path == "/save_weights" else "sampler_weights"
             return {"path": f"tinker://{body['model_id']}/{kind}/{body['path']}"}
-        return {} if path in ("/optim_step", "/load_weights", "/unload_model") else None
+        if path == "/optim_step":
+            return {"metrics": None}
+        return {"type": path[1:]} if path in ("/load_weights", "/unload_model") else None
 
 
 def _matches(path: str, pattern: str) -> bool:

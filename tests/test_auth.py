@@ -1,328 +1,98 @@
-"""Credentials: a key, a command, the exchange for a JWT; and that no error shows any of them."""
+"""``tinkex.auth``: whether there is a credential, and whether the server accepts it."""
 
 from __future__ import annotations
 
-import base64
-import itertools
 import json
-import logging
-import pickle
-import sys
-import threading
-import time
-import traceback
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
-from servers import Reply, Request, Reset, ScriptedServer
+from servers import ScriptedServer
 
-from tinkex import Config, ServiceClient
-from tinkex.errors import AuthenticationError, ConfigError, TinkerError
-from tinkex.http.auth import RenewedCredential
-from tinkex.http.transport import Transport
+import tinkex
+from tinkex import auth
 
-KEY = "tml-very-secret-key"
-CAPABILITIES = "/get_server_capabilities"
+KEY = "tml-a-key"
 
 
-def jwt(number: int, life: float = 3600.0, age: float = 0.0) -> str:
-    now = time.time()
-    claims = {"iat": now - age, "exp": now - age + life, "n": number}
-    payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=").decode()
-    return f"eyJhbGciOiJub25lIn0.{payload}.c2lnbmF0dXJl"
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    return tmp_path
 
 
-class Exchange:
-    """The ``/auth/token`` of a server: hands out numbered tokens and knows which it takes."""
-
-    def __init__(self, server: ScriptedServer) -> None:
-        self.numbers = itertools.count(1)
-        self.taken: set[str] = set()
-        self.life = 3600.0
-        self.age = 0.0
-        self.delay = 0.0
-        server.on("/client/config", {"pjwt_auth_enabled": True})
-        server.on("/auth/token", self.give)
-        server.on(CAPABILITIES, self.check)
-
-    def give(self, request: Request) -> Reply:
-        token = jwt(next(self.numbers), self.life, self.age)
-        self.taken.add(token)
-        return Reply(200, {"jwt": token}, delay=self.delay)
-
-    def check(self, request: Request) -> Reply | None:
-        if request.headers["x-api-key"] in self.taken:
-            return None
-        return Reply(401, {"detail": "stale"}, {"WWW-Authenticate": 'Bearer error="invalid_token"'})
+def log_in(home: Path) -> None:
+    (home / ".tinker").mkdir()
+    stored = {"default": "k", "keys": {"k": {"key": "tml-stored"}}}
+    (home / ".tinker" / "credentials.json").write_text(json.dumps(stored))
 
 
-@pytest.fixture
-def exchange(server: ScriptedServer) -> Exchange:
-    return Exchange(server)
+def test_the_environment_comes_before_the_stored_login(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (auth.get_tinker_token(), auth.tinker_has_credentials()) == (None, False)
+    log_in(home)
+    assert (auth.get_tinker_token(), auth.tinker_has_credentials()) == ("tml-stored", True)
+    monkeypatch.setenv("TINKER_API_KEY", KEY)
+    assert (auth.get_tinker_token(), auth.tinker_has_credentials()) == (KEY, True)
 
 
-@pytest.fixture
-def transport(server: ScriptedServer) -> Iterator[Transport]:
-    transport = Transport(Config(base_url=server.url, api_key=KEY, retry_delay=0.01, max_tries=3))
-    yield transport
-    transport.close()
-
-
-def ask(transport: Transport) -> None:
-    transport.request("GET", CAPABILITIES)
-
-
-def test_the_key_is_exchanged_where_the_server_wants_it(server: ScriptedServer, exchange: Exchange) -> None:
-    with ServiceClient(base_url=server.url, api_key=KEY, heartbeat_interval=0.05) as service:
-        service.get_server_capabilities()
-        server.requests.wait_for("/session_heartbeat", 2)
-    [exchanged] = server.requests.to("/auth/token")
-    assert exchanged.headers["x-api-key"] == KEY
-    assert exchanged.json() == {}
-    for request in server.requests:
-        if request.path.endswith(("/client/config", "/auth/token")):
-            assert request.headers["x-api-key"] == KEY
-        else:
-            assert request.headers["x-api-key"] in exchange.taken
-
-
-def test_one_exchange_for_32_threads(
-    server: ScriptedServer, exchange: Exchange, transport: Transport
+@pytest.mark.parametrize("damaged", ["{", '{"default": "k", "keys": {"k": {}}}'])
+def test_what_cannot_be_a_credential_is_none(
+    home: Path, damaged: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    exchange.delay = 0.1
-    transport.use_jwt()
-    gate = threading.Barrier(32)
-
-    def first_use(_: int) -> None:
-        gate.wait(10)
-        ask(transport)
-
-    with ThreadPoolExecutor(32) as pool:
-        list(pool.map(first_use, range(32)))
-    assert len(server.requests.to("/auth/token")) == 1
+    log_in(home)
+    (home / ".tinker" / "credentials.json").write_text(damaged)
+    assert (auth.get_tinker_token(), auth.tinker_has_credentials()) == (None, False)
+    monkeypatch.setenv("TINKER_API_KEY", "no-key")
+    assert (auth.get_tinker_token(), auth.tinker_has_credentials()) == (None, False)
 
 
-def test_a_refused_token_is_exchanged_once_for_all_and_the_request_replayed(
-    server: ScriptedServer, exchange: Exchange, transport: Transport
+def test_a_command_counts_and_is_not_run(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = home / "ran"
+    monkeypatch.setenv("TINKER_CREDENTIAL_CMD", f"touch '{ran}'")
+    assert (auth.get_tinker_token(), auth.tinker_has_credentials()) == (None, True)
+    assert not ran.exists()
+
+
+def test_a_server_that_answers_is_accessible(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TINKER_BASE_URL", server.url)
+    monkeypatch.setenv("TINKER_API_KEY", KEY)
+    auth.raise_if_tinker_not_accessible()
+    assert not server.requests.to("/create_session")
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (401, tinkex.AuthenticationError),
+        (402, tinkex.BillingError),
+        (403, tinkex.PermissionDeniedError),
+        (503, tinkex.InternalServerError),
+    ],
+)
+def test_a_refusal_is_raised_at_once(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, status: int, error: type[Exception]
 ) -> None:
-    transport.use_jwt()
-    ask(transport)
-    exchange.taken.clear()  # the server forgets
-    exchange.delay = 0.1
-    with ThreadPoolExecutor(32) as pool:
-        list(pool.map(lambda _: ask(transport), range(32)))
-    assert len(server.requests.to("/auth/token")) == 2
+    monkeypatch.setenv("TINKER_BASE_URL", server.url)
+    monkeypatch.setenv("TINKER_API_KEY", KEY)
+    server.on("/get_server_capabilities", status)
+    with pytest.raises(error):
+        tinkex.auth.raise_if_tinker_not_accessible()
+    assert len(server.requests.to("/get_server_capabilities")) == 1
 
 
-def test_a_token_that_is_refused_again_is_an_error(
-    server: ScriptedServer, exchange: Exchange, transport: Transport
+def test_without_a_credential_nothing_is_asked(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stale = Reply(401, {"detail": "no"}, {"WWW-Authenticate": 'Bearer error="invalid_token"'})
-    server.on(CAPABILITIES, stale)
-    transport.use_jwt()
-    with pytest.raises(AuthenticationError):
-        ask(transport)
-    assert len(server.requests.to(CAPABILITIES)) == 2
+    monkeypatch.setenv("TINKER_BASE_URL", server.url)
+    with pytest.raises(tinkex.ConfigError, match="no API key"):
+        auth.raise_if_tinker_not_accessible()
+    assert not len(server.requests)
 
 
-def test_other_refusals_are_not_replayed(
-    server: ScriptedServer, exchange: Exchange, transport: Transport
-) -> None:
-    server.on(CAPABILITIES, 401)
-    transport.use_jwt()
-    with pytest.raises(AuthenticationError):
-        ask(transport)
-    assert len(server.requests.to(CAPABILITIES)) == 1
-    assert len(server.requests.to("/auth/token")) == 1
-
-
-class Clock:
-    """Stands in for the ``time`` of credentials; runs ``ahead`` seconds ahead."""
-
-    ahead = 0.0
-
-    def time(self) -> float:
-        return time.time() + self.ahead
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr("tinkex.http.auth.time", clock)
-    return clock
-
-
-def test_a_token_is_renewed_after_half_its_life(
-    server: ScriptedServer, exchange: Exchange, transport: Transport, clock: Clock
-) -> None:
-    transport.use_jwt()
-    for ahead, exchanges in ((0.0, 1), (0.4, 1), (0.56, 2)):
-        clock.ahead = ahead * exchange.life
-        exchange.age = -clock.ahead  # the server's clock and this one agree
-        ask(transport)
-        ask(transport)
-        assert len(server.requests.to("/auth/token")) == exchanges
-
-
-def test_while_a_token_holds_a_failed_renewal_stops_nobody(
-    server: ScriptedServer, exchange: Exchange, transport: Transport, clock: Clock
-) -> None:
-    transport.use_jwt()
-    ask(transport)
-    server.on("/auth/token", 403)
-    clock.ahead = 0.6 * exchange.life
-    for _ in range(5):
-        ask(transport)
-    # It is not asked for again with every request.
-    assert len(server.requests.to("/auth/token")) == 2
-
-
-@pytest.mark.parametrize("old_when_given", [True, False])
-def test_a_token_about_to_end_is_not_used(
-    server: ScriptedServer, exchange: Exchange, transport: Transport, clock: Clock, old_when_given: bool
-) -> None:
-    if old_when_given:
-        exchange.age = exchange.life - 30
-    transport.use_jwt()
-    ask(transport)
-    server.on("/auth/token", 403)
-    if not old_when_given:
-        clock.ahead = exchange.life - 30
-    with pytest.raises(TinkerError):
-        ask(transport)
-
-
-@pytest.fixture
-def waiters(monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:
-    """Counts the threads that wait for an exchange which another one makes."""
-    counted = threading.Semaphore(0)
-
-    class Awaited(Future[bool]):
-        def result(self, timeout: float | None = None) -> bool:
-            counted.release()
-            return super().result(timeout)
-
-    monkeypatch.setattr("tinkex.http.auth.Future", Awaited)
-    return counted
-
-
-def test_a_failed_exchange_fails_all_who_wait_and_the_next_tries_again(
-    waiters: threading.Semaphore,
-) -> None:
-    outcomes: list[Any] = [ConfigError("first"), "value"]
-
-    def fetch() -> str:
-        if len(outcomes) == 2:
-            assert all(waiters.acquire(timeout=5) for _ in range(7))
-        outcome = outcomes.pop(0)
-        if isinstance(outcome, Exception):
-            raise outcome
-        return str(outcome)
-
-    credential = RenewedCredential(fetch)
-    with ThreadPoolExecutor(8) as pool:
-        waiting = [pool.submit(credential.get) for _ in range(8)]
-        assert all(isinstance(one.exception(10), ConfigError) for one in waiting)
-    assert credential.get() == "value"
-
-
-def test_an_interrupted_exchange_interrupts_nobody_else(waiters: threading.Semaphore) -> None:
-    inside = threading.Event()
-    fetched = itertools.count()
-
-    def fetch() -> str:
-        if next(fetched) == 0:
-            inside.set()
-            assert waiters.acquire(timeout=5)
-            raise KeyboardInterrupt
-        return "value"
-
-    credential = RenewedCredential(fetch)
-    with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(credential.get)
-        inside.wait(5)
-        second = pool.submit(credential.get)
-        assert isinstance(first.exception(5), KeyboardInterrupt)
-        assert second.result(5) == "value"
-
-
-# A command that prints a credential
-
-
-def python(code: str) -> str:
-    return f'"{sys.executable}" -c "{code}"'
-
-
-def test_a_command_gives_the_credential(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TINKER_CREDENTIAL_CMD", python("print('tml-from-a-command')"))
-    with ServiceClient(base_url=server.url, heartbeat_interval=5):
-        pass
-    assert {request.headers["x-api-key"] for request in server.requests} == {"tml-from-a-command"}
-
-
-def test_a_command_is_run_once_and_again_when_its_token_is_refused(
-    server: ScriptedServer, tmp_path: Path
-) -> None:
-    runs = tmp_path / "runs"
-    script = tmp_path / "script.py"
-    script.write_text(
-        f"p = open({str(runs)!r}, 'a+'); p.write('x'); p.seek(0); print('tml-%d' % len(p.read()))",
-        encoding="utf-8",
-    )
-    config = Config(base_url=server.url, credential_cmd=f'"{sys.executable}" "{script}"')
-    stale = Reply(401, {}, {"WWW-Authenticate": 'Bearer error="invalid_token"'})
-    with ServiceClient(config=config, heartbeat_interval=5) as service:
-        server.once(CAPABILITIES, stale)
-        service.get_server_capabilities()
-    keys = [request.headers["x-api-key"] for request in server.requests.to(CAPABILITIES)]
-    assert keys == ["tml-1", "tml-2"]
-    assert runs.read_text(encoding="utf-8") == "xx"
-
-
-@pytest.mark.parametrize("code", ["import sys; print('tml-leak'); sys.exit(3)", "print()"])
-def test_a_command_that_fails_is_named_but_not_its_output(server: ScriptedServer, code: str) -> None:
-    config = Config(base_url=server.url, credential_cmd=python(code))
-    with pytest.raises(ConfigError, match="credential command") as caught:
-        ServiceClient(config=config)
-    assert "tml-leak" not in "".join(traceback.format_exception(caught.value))
-    assert len(server.requests) == 0
-
-
-# Secrets
-
-
-@pytest.mark.parametrize("reply", [400, 401, 403, 404, 422, 429, 503, Reset(), Reply(200, b"not json")])
-def test_no_error_shows_the_key(server: ScriptedServer, reply: Any, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
-    config = Config(
-        base_url=server.url, api_key=KEY, max_tries=2, retry_delay=0.01,
-        default_headers={"CF-Access-Client-Secret": "hush-hush"},
-    )  # fmt: skip
-    shown = [repr(config), str(config)]
-    server.on("/create_session", reply)
-    with pytest.raises(TinkerError) as caught:
-        ServiceClient(config=config)
-    server.on("/create_session", None)
-    server.on(CAPABILITIES, reply)
-    with ServiceClient(config=config, heartbeat_interval=5) as service:
-        shown += [repr(service), repr(service._session.transport)]
-        with pytest.raises(TinkerError) as caught_later:
-            service.get_server_capabilities()
-    for error in (caught.value, caught_later.value):
-        shown += [repr(error), str(error), repr(vars(error)), repr(pickle.dumps(error))]
-        shown.append(
-            "".join(traceback.TracebackException.from_exception(error, capture_locals=False).format())
-        )
-    shown.append(caplog.text)
-    for text in shown:
-        assert KEY not in text
-        assert "hush-hush" not in text
-
-
-def test_a_malformed_key_is_not_repeated() -> None:
-    with pytest.raises(ConfigError) as caught:
-        Config(api_key="sk-someone-elses")
-    assert "someone" not in str(caught.value)
+def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ScriptedServer() as gone:
+        url = gone.url
+    monkeypatch.setenv("TINKER_BASE_URL", url)
+    monkeypatch.setenv("TINKER_API_KEY", KEY)
+    with pytest.raises(tinkex.APIConnectionError):
+        auth.raise_if_tinker_not_accessible()

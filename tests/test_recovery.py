@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import collections
 import json
-import os
 import queue
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -17,6 +15,7 @@ from typing import Any
 
 import pytest
 from clients import config, datum, when
+from programs import REPOSITORY, run_python, start_python
 from servers import Hang, Reply, Request, Reset, ScriptedServer
 
 import tinkex
@@ -152,7 +151,7 @@ def test_a_session_that_ends_is_resumed_in_another(server: ScriptedServer) -> No
             if step == BROKEN_AT and not ended:
                 ended.append(run.service.session_id)
                 while True:  # until a heartbeat has told the client
-                    training.optim_step(types.AdamParams(learning_rate=99.0)).result(10)
+                    training.optim_step(types.AdamParams(learning_rate=99.0)).result(60)
             return do_step(training, step)
 
         run.train(STEPS, last_step)
@@ -199,11 +198,11 @@ def test_steps_are_queued_ahead_of_their_results(server: ScriptedServer) -> None
     with make_run(server, in_flight=3) as run:
         trainer = threading.Thread(target=run.train, args=(6, told_step))
         trainer.start()
-        assert [queued.get(timeout=10) for _ in range(3)] == [0, 1, 2]
+        assert [queued.get(timeout=60) for _ in range(3)] == [0, 1, 2]
         server.requests.wait_for("/optim_step")
         assert queued.empty()
         hang.release()
-        trainer.join(10)
+        trainer.join(60)
         assert not trainer.is_alive()
 
 
@@ -282,7 +281,7 @@ def test_a_journal_names_only_states_that_were_saved(server: ScriptedServer, tmp
         server.requests.wait_for("/save_weights")
         assert not journal.exists()
         hang.release()
-        trainer.join(10)
+        trainer.join(60)
         assert run.checkpoint is not None
         assert json.loads(journal.read_text()) == {"step": 5, "path": run.checkpoint.path}
     assert [entry.name for entry in tmp_path.iterdir()] == ["run.json"]
@@ -349,7 +348,7 @@ def local_run(url: str, **settings: Any) -> recovery.Run:
 
 def weights_of(training: tinkex.TrainingClient) -> list[list[float]]:
     """What the weights make of the probe, to the last bit."""
-    outputs = training.forward(PROBE, "cross_entropy").result(30).loss_fn_outputs
+    outputs = training.forward(PROBE, "cross_entropy").result(60).loss_fn_outputs
     return [output["logprobs"].tolist() for output in outputs]
 
 
@@ -360,7 +359,7 @@ def undisturbed() -> list[list[float]]:
         training = create_local(service)
         for step in range(STEPS):
             for future in learn(training, step):
-                future.result(30)
+                future.result(60)
         return weights_of(training)
 
 
@@ -396,23 +395,14 @@ class ServerProcess:
 
     def start(self) -> None:
         options = ["--directory", str(self.directory), "--port", str(self.port)]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tinkex.local", *options],
-            env=environment(),
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self.process = start_python("-m", "tinkex.local", *options)
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().split()[-1]
         self.port = int(self.url.rpartition(":")[2])
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.communicate(timeout=10)
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(Path(tinkex.__file__).parents[1])}
+        self.process.communicate(timeout=60)
 
 
 def test_a_server_that_is_killed_makes_no_difference(tmp_path: Path, undisturbed: list[list[float]]) -> None:
@@ -466,14 +456,7 @@ with run:
 def test_a_process_that_is_killed_makes_no_difference(tmp_path: Path, undisturbed: list[list[float]]) -> None:
     def run_until(step: int) -> subprocess.CompletedProcess[str]:
         here = str(Path(__file__).parent)
-        return subprocess.run(
-            [sys.executable, "-c", PROGRAM, here, str(tmp_path), str(step)],
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return run_python("-c", PROGRAM, here, str(tmp_path), str(step))
 
     # In the first process nothing was saved yet; the second gets over the first checkpoint, and is killed too.
     for killed_at in (3, 8):
@@ -486,16 +469,8 @@ def test_a_process_that_is_killed_makes_no_difference(tmp_path: Path, undisturbe
 
 
 def test_the_example_ends_with_the_same_weights(tmp_path: Path) -> None:
-    example = Path(__file__).parents[1] / "examples" / "resume.py"
-    done = subprocess.run(
-        [sys.executable, str(example), "--steps", "40"],
-        env=environment(),
-        cwd=tmp_path,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=100,
-        check=False,
-    )
+    example = REPOSITORY / "examples" / "resume.py"
+    done = run_python(str(example), "--steps", "40", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "the same weights" in done.stdout
     assert "resuming after step" in done.stderr

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import random
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
-from servers import Hang, Reply, Reset, ScriptedServer
+from clients import config, wait_until
+from servers import BEAT, Hang, Reply, Reset, ScriptedServer
 
 import tinkex
-from tinkex import Config, SessionManager, metrics
-from tinkex.api.connect import connect
+from tinkex import SessionManager
 from tinkex.errors import (
     APIConnectionError,
     APIStatusError,
@@ -25,29 +20,6 @@ from tinkex.errors import (
     ConfigError,
     SessionEndedError,
 )
-
-BEAT = "/session_heartbeat"
-
-
-def config_for(server: ScriptedServer, **settings: object) -> Config:
-    return Config(base_url=server.url, api_key="tml-test", retry_delay=0.01, **settings)  # type: ignore[arg-type]
-
-
-def wait_until(true: Callable[[], bool], timeout: float = 5.0) -> None:
-    end = time.monotonic() + timeout
-    while not true():
-        assert time.monotonic() < end, f"not within {timeout} s"
-        time.sleep(0.005)
-
-
-def threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("tinkex-heartbeat")]
-
-
-@pytest.fixture
-def manager() -> Iterator[SessionManager]:
-    with SessionManager(0.05, beat_timeout=2.0) as manager:
-        yield manager
 
 
 def test_defaults() -> None:
@@ -58,20 +30,8 @@ def test_defaults() -> None:
             SessionManager(interval)
 
 
-def test_beats_begin_one_interval_after_the_start_and_do_not_drift(server: ScriptedServer) -> None:
-    server.on(BEAT, Reply(delay=0.02))
-    with SessionManager(0.1) as manager:
-        session_id = manager.start_session(config_for(server))
-        started = time.monotonic()
-        beats = server.requests.wait_for(BEAT, 20)
-    assert beats[0].json() == {"type": "session_heartbeat", "session_id": session_id}
-    assert beats[0].time - started == pytest.approx(0.1, abs=0.08)
-    # A beat takes 20 ms: were they counted from the last answer, the twentieth would be 0.4 s late.
-    assert beats[19].time - started == pytest.approx(20 * 0.1, abs=0.2)
-
-
 def test_the_snapshot(server: ScriptedServer, manager: SessionManager) -> None:
-    session_id = manager.start_session(config_for(server))
+    session_id = manager.start_session(config(server))
     [new] = manager.sessions()
     assert (new.session_id, new.last_success, new.consecutive_failures, new.last_error) == (
         session_id, None, 0, None,
@@ -87,21 +47,10 @@ def test_the_snapshot(server: ScriptedServer, manager: SessionManager) -> None:
     assert manager.sessions()[0].last_error is None
 
 
-def test_beats_of_one_session_never_pile_up(server: ScriptedServer, manager: SessionManager) -> None:
-    hang = Hang()
-    server.once(BEAT, hang)
-    manager.start_session(config_for(server))
-    server.requests.wait_for(BEAT, 1)
-    time.sleep(0.3)  # six more are due
-    assert len(server.requests.to(BEAT)) == 1
-    hang.release()
-    server.requests.wait_for(BEAT, 3)
-
-
 def test_beats_are_not_retried(server: ScriptedServer) -> None:
     server.on(BEAT, 503)
-    with SessionManager(0.4) as manager:
-        manager.start_session(config_for(server))
+    with SessionManager(1.5) as manager:
+        manager.start_session(config(server))
         first, second = server.requests.wait_for(BEAT, 2)[:2]
     assert second.time - first.time > 0.3
     assert first.headers["x-idempotency-key"] != second.headers["x-idempotency-key"]
@@ -113,7 +62,7 @@ def test_a_final_refusal_ends_the_session(
 ) -> None:
     server.on(BEAT, Reply(status, {"detail": "it is over"}))
     ended: list[SessionEndedError] = []
-    session_id = manager.start_session(config_for(server), on_end=ended.append)
+    session_id = manager.start_session(config(server), on_end=ended.append)
     wait_until(lambda: bool(ended))
     assert manager.sessions() == []
     assert (ended[0].session_id, ended[0].status_code) == (session_id, status)
@@ -127,7 +76,7 @@ def test_a_final_refusal_ends_the_session(
 def test_an_ended_session_is_told_to_the_service_and_its_children(
     server: ScriptedServer, manager: SessionManager
 ) -> None:
-    service = tinkex.ServiceClient(config=config_for(server), session_manager=manager)
+    service = tinkex.ServiceClient(config=config(server), session_manager=manager)
     training = service.create_lora_training_client("base")
     sampler = service.create_sampling_client(base_model="base")
     server.on(BEAT, Reply(410, {"detail": "expired at noon"}))
@@ -162,7 +111,7 @@ def test_passing_failures_keep_the_session(
     server: ScriptedServer, manager: SessionManager, failure: int | Reset
 ) -> None:
     server.once(BEAT, failure, failure, failure)
-    session_id = manager.start_session(config_for(server))
+    session_id = manager.start_session(config(server))
     server.requests.wait_for(BEAT, 4)
     wait_until(lambda: manager.sessions()[0].last_success is not None)
     assert [session.session_id for session in manager.sessions()] == [session_id]
@@ -170,7 +119,7 @@ def test_passing_failures_keep_the_session(
 
 def test_a_server_that_is_gone_keeps_the_session(manager: SessionManager) -> None:
     with ScriptedServer() as server:
-        manager.start_session(config_for(server))
+        manager.start_session(config(server))
     wait_until(lambda: manager.sessions()[0].consecutive_failures >= 3)
     with ScriptedServer(server.port):
         wait_until(lambda: manager.sessions()[0].last_success is not None)
@@ -181,10 +130,10 @@ def test_a_warning_after_long_silence_and_not_again_for_a_minute(
 ) -> None:
     server.on(BEAT, Reply(503, {"detail": "out for lunch"}))
     with SessionManager(0.02, warn_after=0.2) as manager:
-        session_id = manager.start_session(config_for(server))
+        session_id = manager.start_session(config(server))
         server.requests.wait_for(BEAT, 5)
-        if manager.sessions()[0].age < 0.2:
-            assert not caplog.records
+        warned = bool(caplog.records)
+        assert not warned or manager.sessions()[0].age >= 0.2
         wait_until(lambda: bool(caplog.records))
         count = len(server.requests.to(BEAT))
         server.requests.wait_for(BEAT, count + 10)
@@ -197,7 +146,7 @@ def test_a_warning_after_long_silence_and_not_again_for_a_minute(
 def test_stop_waits_for_the_beat_in_flight(server: ScriptedServer, manager: SessionManager) -> None:
     hang = Hang()
     server.on(BEAT, hang)
-    session_id = manager.start_session(config_for(server))
+    session_id = manager.start_session(config(server))
     server.requests.wait_for(BEAT, 1)
     stopped = threading.Event()
 
@@ -209,7 +158,7 @@ def test_stop_waits_for_the_beat_in_flight(server: ScriptedServer, manager: Sess
     thread.start()
     assert not stopped.wait(0.2)
     hang.release()
-    assert stopped.wait(2)
+    assert stopped.wait(60)
     thread.join()
     server.wait_for_connections(0)
     assert len(server.requests.to(BEAT)) == 1
@@ -220,31 +169,32 @@ def test_stopping_what_is_unknown_is_fine(manager: SessionManager) -> None:
 
 
 def test_a_beat_that_gets_no_answer_times_out(server: ScriptedServer) -> None:
-    server.once(BEAT, Hang())
+    server.on(BEAT, Hang())
     with SessionManager(0.05, beat_timeout=0.2) as manager:
-        manager.start_session(config_for(server))
-        wait_until(lambda: manager.sessions()[0].consecutive_failures == 1)
+        manager.start_session(config(server))
+        wait_until(lambda: manager.sessions()[0].consecutive_failures >= 1)
+        server.on(BEAT, None)
         wait_until(lambda: manager.sessions()[0].last_success is not None)
 
 
 def test_a_failed_start_leaves_nothing(server: ScriptedServer, manager: SessionManager) -> None:
     server.on("/create_session", 403)
     with pytest.raises(APIStatusError):
-        manager.start_session(config_for(server))
+        manager.start_session(config(server))
     server.on("/create_session", Reset())
     with pytest.raises(APIConnectionError):
-        manager.start_session(config_for(server, max_tries=2))
+        manager.start_session(config(server, max_tries=2))
     assert manager.sessions() == []
     server.wait_for_connections(0)
 
 
 def test_a_closed_manager_starts_nothing(server: ScriptedServer, manager: SessionManager) -> None:
-    manager.start_session(config_for(server))
+    manager.start_session(config(server))
     manager.close()
     manager.close()
     assert manager.sessions() == []
     with pytest.raises(ClientClosedError):
-        manager.start_session(config_for(server))
+        manager.start_session(config(server))
 
 
 def test_closing_while_a_session_starts_leaves_nothing(
@@ -256,7 +206,7 @@ def test_closing_while_a_session_starts_leaves_nothing(
 
     def start() -> None:
         try:
-            manager.start_session(config_for(server))
+            manager.start_session(config(server))
         except BaseException as error:
             errors.append(error)
 
@@ -265,22 +215,10 @@ def test_closing_while_a_session_starts_leaves_nothing(
     server.requests.wait_for("/create_session")
     manager.close()
     hang.release()
-    thread.join(5)
+    thread.join(60)
     assert [type(error) for error in errors] == [ClientClosedError]
     assert manager.sessions() == []
     server.wait_for_connections(0)
-
-
-def test_the_messages_of_the_server_are_logged(
-    server: ScriptedServer, manager: SessionManager, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO, "tinkex")
-    answer = {"session_id": "s", "info_message": "hi", "warning_message": "mind", "error_message": "ouch"}
-    server.on("/create_session", answer)
-    manager.start_session(config_for(server))
-    assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
-        ("INFO", "hi"), ("WARNING", "mind"), ("ERROR", "ouch"),
-    ]  # fmt: skip
 
 
 def test_sixteen_threads_start_stop_and_fail_at_once(server: ScriptedServer) -> None:
@@ -290,14 +228,17 @@ def test_sixteen_threads_start_stop_and_fail_at_once(server: ScriptedServer) -> 
     server.on(BEAT, lambda request: dice.choice(replies))
     server.on("/create_session", lambda request: dice.choice([None, None, None, 403]))
     manager = SessionManager(0.01)
-    end = time.monotonic() + 3
+    begun = time.monotonic()
     unexpected: list[BaseException] = []
+
+    def is_enough() -> bool:
+        return time.monotonic() > begun + 2 and len(server.requests.to(BEAT)) > 50
 
     def churn(number: int) -> None:
         own = random.Random(number)
-        while time.monotonic() < end:
+        while not is_enough():
             try:
-                session_id = manager.start_session(config_for(server, max_tries=1))
+                session_id = manager.start_session(config(server, max_tries=1))
             except APIStatusError:
                 continue
             except BaseException as error:
@@ -313,7 +254,7 @@ def test_sixteen_threads_start_stop_and_fail_at_once(server: ScriptedServer) -> 
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(20)
+        worker.join(60)
     assert not unexpected
     assert manager.sessions() == []
     manager.close()
@@ -326,146 +267,14 @@ def server_threads() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if "process_request_thread" in thread.name}
 
 
-def test_the_scheduler_comes_and_goes_with_the_sessions(
-    server: ScriptedServer, manager: SessionManager
-) -> None:
-    for _ in range(200):
-        manager.stop_session(manager.start_session(config_for(server)))
-    manager.start_session(config_for(server))
-    server.requests.wait_for(BEAT, 2)
-
-
-def test_a_hanging_server_delays_no_other(server: ScriptedServer) -> None:
-    with ScriptedServer() as hanging, SessionManager(0.5, beat_timeout=10.0) as manager:
-        hanging.on(BEAT, Hang())
-        config = config_for(hanging)
-        transport, _ = connect(config)
-        for _ in range(100):
-            manager.start_session(config, transport)
-        hanging.requests.wait_for(BEAT, 2)
-        session_id = manager.start_session(config_for(server))
-        started = time.monotonic()
-        beats = server.requests.wait_for(BEAT, 6)
-        late = [beat.time - started - 0.5 * number for number, beat in enumerate(beats[:6], start=1)]
-        assert max(late) < 1.0
-        assert len(threads()) <= 40
-        manager.stop_session(session_id)
-        closing = time.monotonic()
-        transport.close()
-        manager.close()
-        assert time.monotonic() - closing < 5
-
-
-def test_beats_that_hang_delay_no_other_of_the_same_server(server: ScriptedServer) -> None:
-    """They share a few threads, and get more of them while some are held up."""
-    with SessionManager(0.5, beat_timeout=10.0) as manager:
-        config = config_for(server)
-        transport, _ = connect(config)
-        stuck = {manager.start_session(config, transport) for _ in range(3)}
-        well = {manager.start_session(config, transport) for _ in range(9)}
-        server.on(BEAT, lambda beat: Hang() if beat.json()["session_id"] in stuck else None)
-        started = time.monotonic()
-        beats = server.requests.wait_for(BEAT, len(stuck) + 4 * len(well))
-        for session_id in well:
-            times = [beat.time for beat in beats if beat.json()["session_id"] == session_id]
-            late = [at - started - 0.5 * number for number, at in enumerate(times, start=1)]
-            assert max(late) < 0.5, f"{session_id}: {late}"
-        transport.close()
-
-
-def test_a_hook_that_exits_ends_no_heartbeat(server: ScriptedServer) -> None:
-    exits = [SystemExit()]
-
-    def leave(event: metrics.ResponseEvent) -> None:
-        if event.path == BEAT and exits:
-            raise exits.pop()
-
-    remove = metrics.on_response(leave)
-    try:
-        with SessionManager(0.1) as manager:
-            manager.start_session(config_for(server))
-            server.requests.wait_for(BEAT, 5)
-    finally:
-        remove()
-    assert not exits
-
-
-def test_one_thread_is_enough_for_a_server_that_answers_at_once(server: ScriptedServer) -> None:
-    with SessionManager(0.5) as manager:
-        config = config_for(server)
-        transport, _ = connect(config)
-        for _ in range(10):
-            manager.start_session(config, transport)
-        beats = server.requests.wait_for(BEAT, 30)
-        assert len({beat.connection for beat in beats}) <= 3
-        transport.close()
-
-
-SERVE = """
-import sys
-sys.path.insert(0, sys.argv[1])
-from servers import Reply, ScriptedServer
-with ScriptedServer() as server:
-    beats = server.requests
-    server.on("/session_heartbeat", Reply(delay=0.05))
-    print(server.url, flush=True)
-    sys.stdin.readline()
-    for beat in beats.to("/session_heartbeat"):
-        print(beat.json()["session_id"], beat.time)
-"""
-
-
-def test_hundreds_of_sessions_beat_in_time() -> None:
-    """As many beats a second as a thousand sessions have; the server is a process of its own."""
-    count, interval, rounds = 150, 1.5, 2
-    process = subprocess.Popen(
-        [sys.executable, "-c", SERVE, str(Path(__file__).parent)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stdin is not None
-    assert process.stdout is not None
-    url = process.stdout.readline().strip()
-    config = Config(base_url=url, api_key="tml-test")
-    started: dict[str, float] = {}
-    numbers = itertools.count()
-    transport, _ = connect(config)
-    with SessionManager(interval) as manager:
-
-        def start() -> None:
-            while next(numbers) < count:
-                session_id = manager.start_session(config, transport)
-                started[session_id] = time.monotonic()
-
-        starters = [threading.Thread(target=start) for _ in range(8)]
-        for starter in starters:
-            starter.start()
-        for starter in starters:
-            starter.join(20)
-        time.sleep(interval * (rounds + 0.5))
-        most_threads = len(threads())
-    transport.close()
-    output, _ = process.communicate("stop\n", timeout=10)
-    # Both processes are on one machine, and CLOCK_MONOTONIC is the machine's.
-    late: list[float] = []
-    due: dict[str, int] = {}
-    for line in output.splitlines():
-        session_id, at = line.split()
-        due[session_id] = due.get(session_id, 0) + 1
-        late.append(float(at) - started[session_id] - due[session_id] * interval)
-    late.sort()
-    assert len(late) >= count * rounds
-    assert late[int(len(late) * 0.99) - 1] < 1.0
-    assert most_threads <= 40
-
-
 def test_servers_that_give_the_same_id_are_told_apart(
     server: ScriptedServer, manager: SessionManager
 ) -> None:
     with ScriptedServer() as other:
         server.on("/create_session", {"session_id": "the-same"})
         other.on("/create_session", {"session_id": "the-same"})
-        one = tinkex.ServiceClient(config=config_for(server), session_manager=manager)
-        two = tinkex.ServiceClient(config=config_for(other), session_manager=manager)
+        one = tinkex.ServiceClient(config=config(server), session_manager=manager)
+        two = tinkex.ServiceClient(config=config(other), session_manager=manager)
         assert one.session_id == two.session_id
         one.close()
         other.requests.clear()

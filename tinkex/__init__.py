@@ -1,12 +1,18 @@
 """Tinkex: the blocking, threaded Python SDK for the Tinker fine-tuning API.
 
+``ServiceClient`` starts a session and makes the other clients; ``types`` has the data classes; every error is a
+``TinkerError``.
+
+Example::
+
     import tinkex
     from tinkex import types
 
     with tinkex.ServiceClient(base_url="local://") as service:
         training = service.create_lora_training_client("tinkex/byte-lm", rank=32)
 
-``ServiceClient`` is where to start; ``types`` holds the data; every error is a ``TinkerError``.
+Importing this package must be fast, so modules that many scripts do not need are imported late: the names in
+``_LATER`` when they are first used, and other modules inside the functions that need them.
 """
 
 from importlib import import_module
@@ -46,7 +52,6 @@ from tinkex.sampling_client import SamplingClient
 from tinkex.service_client import ServiceClient
 from tinkex.session_manager import SessionInfo, SessionManager
 from tinkex.training_client import TrainingClient
-from tinkex.types import __all__ as _type_names
 
 if TYPE_CHECKING:
     from tinkex.admin_client import AdminClient
@@ -60,15 +65,13 @@ if _level := log_level():
     logs.show(_level)
 
 __all__ = [
-    "AdminClient",
-    "RestClient",
-    "UnsafeDownloadError",
     "APIConnectionError",
     "APIError",
     "APIFuture",
     "APIResponseValidationError",
     "APIStatusError",
     "APITimeoutError",
+    "AdminClient",
     "AuthenticationError",
     "BadRequestError",
     "BillingError",
@@ -87,6 +90,7 @@ __all__ = [
     "PermissionDeniedError",
     "RateLimitError",
     "RequestFailedError",
+    "RestClient",
     "SamplingClient",
     "ServiceClient",
     "SessionEndedError",
@@ -95,12 +99,13 @@ __all__ = [
     "TinkerError",
     "TrainingClient",
     "UnprocessableEntityError",
+    "UnsafeDownloadError",
     "__version__",
     "auth",
     "metrics",
     "types",
-    *_type_names,
 ]
+__all__ += types.__all__
 
 _LATER = {
     "AdminClient": "tinkex.admin_client",
@@ -108,16 +113,18 @@ _LATER = {
     "PerDatumLossFn": "tinkex.losses.traced",
     "RestClient": "tinkex.rest_client",
     "UnsafeDownloadError": "tinkex.download.paths",
-    **dict.fromkeys(_type_names, "tinkex.types"),
+    **dict.fromkeys(types.__all__, "tinkex.types"),
 }
-"""What a script that trains and samples may never look at, and is read when first asked for."""
+"""Names that many scripts do not use, with the modules from which they are imported when they are first used."""
 
 
-def __getattr__(name: str) -> object:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(_LATER[name]), name)
-    return found
+if not TYPE_CHECKING:  # a type checker reads the imports above instead, and so refuses any other name
+
+    def __getattr__(name: str) -> object:
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = globals()[name] = getattr(import_module(_LATER[name]), name)
+        return found
 
 
 def __dir__() -> list[str]:

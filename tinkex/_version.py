@@ -1,3 +1,3 @@
-"""The version of Tinkex, kept here alone: ``setup.py`` and the ``User-Agent`` header both read it."""
+"""The version of Tinkex, which ``setup.py`` and the ``User-Agent`` header read."""
 
 __version__ = "0.1.0"

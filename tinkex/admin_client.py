@@ -20,36 +20,59 @@ from tinkex.types.admin import (
 class AdminClient(RestBase):
     """Billing, storage and the audit log; each call returns an ``APIFuture`` at once.
 
-    The server answers them with 403 (``PermissionDeniedError``) unless the key is an administrator's.
+    The future raises ``PermissionDeniedError`` unless the key is an administrator's. Each method has an
+    ``_async`` twin, a coroutine of the result with the same arguments.
+
+    Example::
+
+        with tinkex.AdminClient(base_url="local://") as admin:
+            for item in admin.get_current_checkpoint_storage_usage().result().data:
+                print(item.project_id, item.checkpoint_count, item.size_gigabytes)
     """
 
     def get_billing_usage(
         self, starting_on: datetime | str, ending_before: datetime | str
     ) -> APIFuture[BillingUsageResponse]:
-        """Usage by the hour from ``starting_on`` till ``ending_before``: whole hours, at most 14 days apart.
+        """Get the usage by the hour from ``starting_on`` till ``ending_before``.
 
-        Times may be ISO 8601 text; without a zone they are UTC.
+        Both are whole hours, at most 14 days apart; they may be ISO 8601 text, and are UTC without a zone.
+        Raises ``InputError`` for a text that is no time.
+
+        Example::
+
+            with tinkex.AdminClient(base_url="local://") as admin:
+                usage = admin.get_billing_usage("2026-01-01T00:00", "2026-01-02T00:00").result()
+                print(len(usage.data))
         """
         start, end = _time("starting_on", starting_on), _time("ending_before", ending_before)
         return self._start(api.billing_usage, start, end)
 
-    get_billing_usage_async = awaited(get_billing_usage)
+    @awaited(get_billing_usage)
+    async def get_billing_usage_async(self) -> None:
+        """A coroutine that returns the usage by the hour."""
 
     def get_current_checkpoint_storage_usage(
         self, project_id: str | None = None
     ) -> APIFuture[CurrentCheckpointStorageUsageResponse]:
-        """What checkpoints take up now, of one project or of the whole organization."""
+        """Get the number, size in bytes and monthly cost of the checkpoints that are kept now.
+
+        They are those of one project, or of the whole organization.
+        """
         return self._start(api.checkpoint_storage, project_id)
 
-    get_current_checkpoint_storage_usage_async = awaited(get_current_checkpoint_storage_usage)
+    @awaited(get_current_checkpoint_storage_usage)
+    async def get_current_checkpoint_storage_usage_async(self) -> None:
+        """A coroutine that returns what checkpoints take up now."""
 
     def get_audit_log(
         self, event_type: AuditEventType = "all", day: date | None = None
     ) -> APIFuture[AuditLogResponse]:
-        """The events of one UTC day, the present one by default."""
+        """List the events of one UTC day, the present one by default."""
         return self._start(api.audit_log, event_type, day)
 
-    get_audit_log_async = awaited(get_audit_log)
+    @awaited(get_audit_log)
+    async def get_audit_log_async(self) -> None:
+        """A coroutine that returns the events of the day."""
 
 
 def _time(name: str, value: datetime | str) -> datetime:

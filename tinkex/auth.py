@@ -1,6 +1,6 @@
-"""Is there a credential, and does the server take it? Questions to ask before work that needs one.
+"""Checks to make before work that needs a credential: whether there is one, and whether the server accepts it.
 
-A client needs none of this: it finds its credential by itself, and raises if there is none.
+A client does not need these checks: it finds its credential by itself, and raises an error if there is none.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ __all__ = ["get_tinker_token", "raise_if_tinker_not_accessible", "tinker_has_cre
 
 
 def get_tinker_token() -> str | None:
-    """The API key of the environment or of the stored login, None if there is none that could be one.
+    """Return the API key of the environment or of the stored login; None if there is none, or a malformed one.
 
     ``TINKER_CREDENTIAL_CMD`` is not run, and nothing is sent.
     """
@@ -23,7 +23,7 @@ def get_tinker_token() -> str | None:
 
 
 def tinker_has_credentials() -> bool:
-    """Whether a client would find a credential, or needs none. Nothing is run or sent."""
+    """Return whether a client would find a credential, or needs none. Nothing is run or sent."""
     try:
         Config.from_env()
     except ConfigError:
@@ -32,12 +32,13 @@ def tinker_has_credentials() -> bool:
 
 
 def raise_if_tinker_not_accessible() -> None:
-    """Ask the server one question, once and without a session, and return if it answers.
+    """Send one request without a session, and return if the server answers it.
 
-    Raises ``ConfigError`` without a credential, ``AuthenticationError`` or ``PermissionDeniedError`` if it is
-    refused, ``BillingError`` if the account cannot be billed, and ``APIConnectionError`` if nobody answers.
+    Raises ``ConfigError`` if there is no credential, ``AuthenticationError`` or ``PermissionDeniedError`` if
+    the server refuses it, ``BillingError`` if the account cannot be billed, and ``APIConnectionError`` if the
+    server cannot be reached.
     """
-    from tinkex.rest_client import RestClient  # here, for few scripts need it
+    from tinkex.rest_client import RestClient
 
     with RestClient(config=Config.from_env(max_tries=1)) as client:
         client.get_server_capabilities().result()

@@ -1,18 +1,19 @@
-"""Settings, and the only place that reads the environment and the stored login.
+"""The settings of a client. Only this module reads the environment and the stored login.
 
-A ``Config`` is made once (``Config.from_env``), never changes, and is passed down; two clients with two
-configs share nothing but the process. Its ``repr`` hides secrets.
+A ``Config`` is made once, by ``Config.from_env``, never changes, and is passed down. Two clients with two configs
+share nothing but the process. The ``repr`` of a config hides secrets.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import os
+import re
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 from urllib.parse import urlsplit
 
 from tinkex.errors import ConfigError
@@ -30,8 +31,8 @@ WireFormat = Literal["auto", "proto", "json"]
 class Config:
     """All settings of one client. Times are in seconds.
 
-    Raises ``ConfigError`` for values that cannot work. ``Config(...)`` takes what it is given;
-    ``Config.from_env(...)`` fills the rest from the ``TINKER_*`` environment variables.
+    ``Config(...)`` uses the given values and defaults; ``Config.from_env(...)`` also reads the ``TINKER_*``
+    environment variables. Raises ``ConfigError`` for values that are not valid.
     """
 
     base_url: str = DEFAULT_BASE_URL
@@ -46,22 +47,33 @@ class Config:
 
     default_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     proxies: Mapping[str, str] | None = field(default=None, repr=False)
-    """As ``requests`` takes them; None leaves the choice to the usual proxy variables."""
+    """Proxies in the form that ``requests`` uses. None means those of the environment variables."""
+
+    max_result_bytes: int = 1 << 30
+    """The largest size of a result of training or sampling, in bytes after decompression."""
+    max_message_bytes: int = 16 << 20
+    """The largest size of any other answer, in bytes after decompression."""
 
     connect_timeout: float = 5.0
     read_timeout: float = 60.0
     max_tries: int = 10
-    """Tries of one HTTP call, the first included."""
+    """The most tries of one HTTP call, including the first."""
     retry_delay: float = 0.5
-    """Before the second try; doubles up to ``retry_delay_max``, with 25 % jitter either way."""
+    """The wait before the second try. It doubles up to ``retry_delay_max``, with 25 % jitter either way."""
     retry_delay_max: float = 10.0
+    max_wait: float = 60.0
+    """The longest wait before the next try that a server can ask for (``Retry-After``)."""
     poll_timeout: float = 45.0
-    """Client-side limit of one long poll for a result."""
+    """How long the client waits for the answer to one long poll."""
     outage_timeout: float = 300.0
-    """How long a pending result survives a server that cannot be reached or only answers 5xx."""
+    """How long polling continues while the server cannot be reached, or gives answers that cannot be used."""
+    poll_outage_timeout: float | None = 3600.0
+    """How long polling continues while the server accepts polls and answers none of them; None means for ever."""
 
     wire_format: WireFormat = "auto"
-    """Of training bodies: ``auto`` tries proto first and falls back to JSON where a server refuses it."""
+    """The format of training requests. ``auto`` tries proto first, and uses JSON if the server refuses proto."""
+    end_session_on_sigterm: bool = True
+    """End the session when SIGTERM kills the process by default. A program's own handler is never touched."""
     telemetry: bool = True
     """Report the session's start, end and errors to the server; never done for ``local://``."""
 
@@ -76,15 +88,33 @@ class Config:
             )
         if self.wire_format not in ("auto", "proto", "json"):
             raise ConfigError(f"wire_format must be 'auto', 'proto' or 'json', not {self.wire_format!r}")
-        for name in ("connect_timeout", "read_timeout", "poll_timeout", "outage_timeout"):
+        for name in (
+            "connect_timeout",
+            "read_timeout",
+            "max_wait",
+            "poll_timeout",
+            "outage_timeout",
+            "poll_outage_timeout",
+        ):
             value = getattr(self, name)
-            if not isinstance(value, (int, float)) or not 0 < value < math.inf:
+            if name == "poll_outage_timeout" and value is None:
+                continue
+            if not _is_number(value) or not 0 < value <= threading.TIMEOUT_MAX:
                 raise ConfigError(f"{name} must be a positive number of seconds, not {value!r}")
-        if self.max_tries < 1:
-            raise ConfigError(f"max_tries must be at least 1, not {self.max_tries!r}")
+        for name in ("retry_delay", "retry_delay_max"):
+            value = getattr(self, name)
+            if not _is_number(value) or not 0 <= value <= threading.TIMEOUT_MAX:
+                raise ConfigError(f"{name} must be a number of seconds, not {value!r}")
+        for name in ("max_tries", "max_result_bytes", "max_message_bytes"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ConfigError(f"{name} must be a whole number, at least 1, not {value!r}")
         for name, value in self.default_headers.items():
-            if not isinstance(name, str) or not isinstance(value, str) or set("\r\n") & set(name + value):
-                raise ConfigError(f"default header {name!r} must be one line of text")
+            if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+                raise ConfigError(f"{name!r} is not the name of a header")
+            if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+                # Without the value, which may be a secret.
+                raise ConfigError(f"default header {name!r} must be one line of Latin-1 text")
         object.__setattr__(
             self, "base_url", self.base_url.rstrip("/") if not self.is_local else self.base_url
         )
@@ -101,7 +131,7 @@ class Config:
 
     @classmethod
     def from_env(cls, **overrides: Any) -> Config:
-        """A config from ``overrides`` (None counts as not given) and, for the rest, the environment.
+        """Make a config from ``overrides`` and the environment. An override of None counts as not given.
 
         Reads ``TINKER_API_KEY``, ``TINKER_BASE_URL``, ``TINKER_PROJECT_ID``, ``TINKER_TAGS`` (comma list),
         ``TINKER_TELEMETRY``, ``TINKER_CREDENTIAL_CMD`` and ``CLOUDFLARE_ACCESS_CLIENT_ID`` / ``_SECRET``;
@@ -134,32 +164,46 @@ class Config:
 
 
 def named_base_url() -> str | None:
-    """The server that ``TINKER_BASE_URL`` names, for programs with another default than the hosted service."""
+    """Return ``TINKER_BASE_URL``, or None. For programs whose default is not the hosted service."""
     return os.environ.get("TINKER_BASE_URL") or None
 
 
 def log_level() -> str | None:
-    """What ``TINKER_LOG`` wants to see of the ``tinkex`` logger: ``debug``, ``info``, ``warning``, ``error``."""
+    """Return the log level that ``TINKER_LOG`` names, or None."""
     return os.environ.get("TINKER_LOG") or None
 
 
 def credentials_path() -> Path:
-    """The file of stored logins, which the official tool reads and writes too."""
+    """Return the path of the file of stored logins, which the official tool uses too."""
     return Path(os.path.expanduser("~"), ".tinker", "credentials.json")
 
 
 def stored_key() -> str | None:
-    """The default key of the stored logins, None if there is none; raises ``ConfigError`` for a damaged file."""
+    """Return the default key of the stored logins, or None. Raises ``ConfigError`` if the file is damaged."""
     path = credentials_path()
     try:
-        stored = json.loads(path.read_text("utf-8"))
-        record = stored.get("keys", {}).get(stored.get("default"))
-        return None if record is None else str(record["key"])
+        content = path.read_bytes()
     except OSError:
         return None
-    except (ValueError, TypeError, KeyError, AttributeError):
-        # What it holds may be a key, so neither the message nor the traceback shows it.
-        raise ConfigError(f"{path} is damaged: delete it and run 'tinkex auth login'") from None
+    try:
+        stored = json.loads(content)
+        record = stored.get("keys", {}).get(stored.get("default"))
+        return None if record is None else str(record["key"])
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        pass
+    # This is raised outside the handler, because the first error may contain the file's content, and so a key.
+    raise ConfigError(f"{path} is damaged: delete it and run 'tinkex auth login'")
+
+
+def is_credential(value: object) -> TypeGuard[str]:
+    """Return whether ``value`` can be sent as a credential: one word of printable ASCII."""
+    return (
+        isinstance(value, str)
+        and value.isascii()
+        and value.isprintable()
+        and value != ""
+        and " " not in value
+    )
 
 
 def _check_url(url: object) -> None:
@@ -172,6 +216,8 @@ def _check_url(url: object) -> None:
         port_is_fine = parts.port is None or parts.port > 0
     except ValueError as error:
         raise ConfigError(f"base_url {url!r} is not a URL: {error}") from None
+    if not url.isascii() or not url.isprintable():
+        raise ConfigError(f"base_url must be printable ASCII, not {url!r}")
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine:
         raise ConfigError(f"base_url must look like https://host[:port]/path or local://, not {url!r}")
     if parts.username or parts.password:
@@ -181,12 +227,20 @@ def _check_url(url: object) -> None:
 
 
 def _check_key(key: object) -> None:
-    """A key is ``tml-…`` or a JWT (``eyJ…``); the message never shows it."""
+    """Raise ``ConfigError`` unless the key has the form ``tml-…`` or ``eyJ…`` (a JWT), without showing it."""
     if key is None:
         return
     if not isinstance(key, str):
         raise ConfigError(f"api_key must be text, not {type(key).__name__}")
-    if not key.startswith(("tml-", "eyJ")) or not key.isascii() or not key.isprintable() or " " in key:
+    if not key.startswith(("tml-", "eyJ")) or not is_credential(key):
         raise ConfigError(
             "malformed API key: it must start with 'tml-' (or be a JWT, 'eyJ...') and be one word"
         )
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")

@@ -1,11 +1,11 @@
-"""Everything Tinkex raises on purpose. Names follow the official SDK.
+"""The errors that Tinkex raises. Their names follow the official SDK.
 
-``TinkerError`` is the root. Below it, by what went wrong:
+``TinkerError`` is the base class. Its subclasses say what went wrong:
 
-- ``InputError``: the caller's arguments; nothing was sent.
-- ``APIError``: talking to the server: no connection, no answer in time, a refusal.
-- ``RequestFailedError``: the server took the work and the work failed.
-- ``SessionEndedError``, ``ClientClosedError``, ``ClientPoisonedError``: the client cannot go on.
+- ``InputError``: an argument of the caller is wrong; nothing was sent.
+- ``APIError``: the exchange with the server failed: no connection, no answer in time, or a refusal.
+- ``RequestFailedError``: the server accepted the work, and the work failed.
+- ``SessionEndedError``, ``ClientClosedError``, ``ClientPoisonedError``: the client cannot be used any more.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from typing import Any
 
 
 class TinkerError(Exception):
-    """Base of all errors of this package."""
+    """Base class of all errors of this package."""
 
 
 class InputError(TinkerError, ValueError):
-    """An argument that cannot be sent. Raised before anything goes over the network."""
+    """An argument is not valid. Raised before anything is sent."""
 
 
 class ConfigError(InputError):
-    """A setting that cannot work: no key, a malformed key, a wrong URL."""
+    """A setting is missing or not valid, such as an API key or a URL."""
 
 
 class SessionEndedError(TinkerError):
-    """The session is over: finished, expired or refused by the server.
+    """The server has ended the session, or does not know it any more.
 
-    ``session_id`` names it; ``status_code`` is the HTTP status that said so.
+    ``session_id`` is the id of the session, and ``status_code`` the HTTP status that reported its end.
     """
 
     def __init__(self, message: str, session_id: str, status_code: int | None = None) -> None:
@@ -45,15 +45,15 @@ class SessionEndedError(TinkerError):
 
 
 class ClientClosedError(TinkerError):
-    """The client was closed, so it sends nothing more."""
+    """The client was closed and sends no more requests."""
 
 
 class ClientPoisonedError(TinkerError):
-    """A training client whose server-side state is unknown.
+    """The training client cannot be used any more, because the state of its model is unknown.
 
-    A request was sent and its outcome could not be learned, so any further request could train on
-    the wrong weights. ``checkpoint`` is the last saved state to resume from, if there is one;
-    ``__cause__`` is the error that made the outcome unknown.
+    A request was sent and its outcome could not be learned, so any further request could train the wrong
+    weights. ``checkpoint`` is the path of the last saved state, from which training can resume, or None.
+    ``__cause__`` is the error that left the outcome unknown.
     """
 
     def __init__(self, message: str, checkpoint: str | None = None) -> None:
@@ -66,11 +66,11 @@ class ClientPoisonedError(TinkerError):
 
 
 class ExperimentalWarning(FutureWarning):
-    """What the official client warns with of calls that may change; this package warns of none."""
+    """The category of the official client's warnings about experimental calls. Tinkex never issues it."""
 
 
 class RequestErrorCategory(str, Enum):
-    """Whose fault it is that work failed. Each is equal to its text: ``"user"``, ``"server"``, ``"unknown"``."""
+    """Who caused a failure. Each member equals its text: ``"user"``, ``"server"`` or ``"unknown"``."""
 
     Unknown = "unknown"
     Server = "server"
@@ -84,40 +84,44 @@ class RequestErrorCategory(str, Enum):
 
 
 class RequestFailedError(TinkerError):
-    """The server accepted the work and the work failed; it is never retried.
+    """The server accepted the work, and the work failed. The client does not retry it.
 
-    ``category`` is ``"user"``, ``"server"`` or ``"unknown"``, as the server reports it.
+    ``request_id`` is the server's id of the work. ``category`` says who caused the failure, as the server
+    reports it: ``"user"``, ``"server"`` or ``"unknown"``.
     """
 
     def __init__(self, message: str, request_id: str, category: str = "unknown") -> None:
         super().__init__(message)
         self.message = message
         self.request_id = request_id
-        self.category = RequestErrorCategory(category)
+        self.category: RequestErrorCategory = RequestErrorCategory(category)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.message, self.request_id, self.category)
 
 
 class APIError(TinkerError):
-    """A failure in talking to the server, named by ``method`` and ``url`` (never with a key)."""
+    """The exchange with the server failed. ``method`` and ``url`` name the request, without any key."""
 
-    sent = True
-    """False when the server surely did not accept the request, in none of its tries."""
+    sent: bool = True
+    """Whether the server may have accepted the request. False only if it certainly accepted none of the tries."""
+    repeated: bool = False
+    """Whether the server may have accepted an earlier try of the call, so that it answered a repetition."""
 
     def __init__(self, message: str, *, method: str = "", url: str = "", body: object = None) -> None:
         super().__init__(message)
         self.message = message
         self.method = method
         self.url = url
-        self.body = body
+        # Text can be printed and pickled whatever it says; JSON nested too deeply cannot.
+        self.body: object = body if is_shallow(body) else None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), str(self), self.__dict__)
 
 
 class APIConnectionError(APIError):
-    """No connection, or one that broke before the answer was whole."""
+    """The server could not be reached, or the connection broke before the answer was complete."""
 
     def __init__(
         self, message: str = "Connection error.", *, method: str = "", url: str = "", sent: bool = True
@@ -131,14 +135,14 @@ class APITimeoutError(APIConnectionError):
 
 
 class APIResponseValidationError(APIError):
-    """The answer is not what the protocol says it should be."""
+    """The answer does not follow the protocol."""
 
 
 class APIStatusError(APIError):
     """The server answered with a 4xx or 5xx status.
 
-    ``status_code``, ``body`` (decoded JSON, else text), ``headers`` of the answer, and
-    ``request_id`` (its ``x-request-id`` header) are kept as the server sent them.
+    ``status_code``, ``headers`` and ``body`` (decoded JSON, or text if it is not JSON) are those of the answer.
+    ``request_id`` is its ``x-request-id`` header, or None.
     """
 
     def __init__(
@@ -155,7 +159,7 @@ class APIStatusError(APIError):
         self.status_code = status_code
         self.headers: dict[str, str] = {k.lower(): v for k, v in (headers or {}).items()}
         self.request_id: str | None = self.headers.get("x-request-id")
-        self.sent = leaves_open(status_code)
+        self.sent: bool = leaves_open(status_code, body)
 
 
 class BadRequestError(APIStatusError):
@@ -171,15 +175,15 @@ class BillingError(APIStatusError):
 
 
 class PermissionDeniedError(APIStatusError):
-    """403: the credential does not reach this resource."""
+    """403: the credential does not give access to this resource."""
 
 
 class NotFoundError(APIStatusError):
-    """404: there is no such thing here."""
+    """404: the server does not have this resource."""
 
 
 class ConflictError(APIStatusError):
-    """409: the request does not fit the resource's present state."""
+    """409: the request conflicts with the present state of the resource."""
 
 
 class UnprocessableEntityError(APIStatusError):
@@ -194,57 +198,21 @@ class InternalServerError(APIStatusError):
     """5xx: the server failed."""
 
 
-_BY_STATUS: dict[int, type[APIStatusError]] = {
-    400: BadRequestError,
-    401: AuthenticationError,
-    402: BillingError,
-    403: PermissionDeniedError,
-    404: NotFoundError,
-    409: ConflictError,
-    422: UnprocessableEntityError,
-    429: RateLimitError,
-}
+def leaves_open(status_code: int, body: object = None) -> bool:
+    """Return whether the server may have accepted a request that was answered with this status and ``body``.
 
-
-def leaves_open(status_code: int) -> bool:
-    """Whether the server may have accepted a request all the same that it answered so."""
-    return status_code >= 500 or status_code == 408
-
-
-def status_error(
-    status_code: int,
-    content: bytes,
-    headers: Mapping[str, str],
-    maybe_accepted: bool = False,
-    *,
-    method: str,
-    url: str,
-) -> APIStatusError:
-    """The typed error of an HTTP answer with a 4xx or 5xx status, after tries that may have been accepted."""
-    body = decode_body(content)
-    kind = _BY_STATUS.get(status_code) or (InternalServerError if status_code >= 500 else APIStatusError)
-    message = f"{status_code} from {method} {url}: {describe_body(body)}"
-    error = kind(message, status_code=status_code, body=body, headers=headers, method=method, url=url)
-    error.sent |= maybe_accepted
-    if error.request_id:
-        error.args = (f"{message} (request id {error.request_id})",)
-    return error
-
-
-def decode_body(content: bytes) -> object:
-    """The JSON in ``content``, else its text; None if there is nothing."""
-    if not content:
-        return None
-    text = content.decode("utf-8", "replace")
-    try:
-        decoded: object = json.loads(text)
-    except ValueError:
-        return text
-    return decoded
+    A server that refuses a request answers with a JSON object. Any other body may come from a proxy, which does
+    not know whether the server accepted the request. A 409 means that the server has accepted another request
+    with the same number.
+    """
+    return status_code >= 500 or status_code in (408, 409) or not isinstance(body, dict)
 
 
 def describe_body(body: object) -> str:
-    """The server's own words, shortened: ``detail``, ``error`` or ``message`` where it has one."""
+    """Return the message in an answer's body, cut to 500 characters.
+
+    The message is the ``detail``, ``error`` or ``message`` field of the body, or else the whole body.
+    """
     if isinstance(body, dict):
         for name in ("detail", "error", "message"):
             if body.get(name):
@@ -252,6 +220,25 @@ def describe_body(body: object) -> str:
                 break
     text = body if isinstance(body, str) else json.dumps(body) if body is not None else "(no body)"
     return text if len(text) <= 500 else text[:500] + "…"
+
+
+_DEEPEST = 100
+"""Levels of nesting that an error keeps of a body. No server has more to say."""
+
+
+def is_shallow(value: object) -> bool:
+    """Return whether ``value`` is nested so little that it can be printed and pickled."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, (dict, list))
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not level:
+            return True
+    return False
 
 
 def _rebuild(kind: type[APIError], text: str, state: dict[str, Any]) -> APIError:

@@ -1,20 +1,27 @@
-"""``Run``: a training loop that survives its server and its own process.
+"""A training loop that resumes from its last checkpoint after a failure of the server or of its own process.
 
-    from tinkex import recovery, types
+Example::
+
+    from tinkex import recovery
+
+    def connect():
+        return tinkex.ServiceClient(base_url="local://")
 
     def create(service):
-        return service.create_lora_training_client("Qwen/Qwen3-8B", rank=32, seed=0)
+        return service.create_lora_training_client("tinkex/byte-lm", seed=0)
 
     def do_step(training, step):
-        return training.forward_backward(batch(step), "cross_entropy"), training.optim_step(adam)
+        prompt = types.ModelInput.from_ints([step, step + 1])
+        datum = types.Datum(prompt, {"target_tokens": [step + 1, step + 2], "weights": [1.0, 1.0]})
+        return training.forward_backward([datum], "cross_entropy"), training.optim_step()
 
-    with recovery.Run(create, journal="run.json", save_every=20) as run:
-        run.train(200, do_step, on_step=lambda step, results: print(step, results[0].metrics))
+    with recovery.Run(create, connect=connect, journal="run.json", save_every=2) as run:
+        run.train(4, do_step, on_step=lambda step, results: print(step, results[0].metrics))
         sampler = run.training.save_weights_and_get_sampling_client()
 
-Every step is in the final weights exactly once. A step whose effect was lost with the server's model is run
-again on the model made from the last checkpoint; one that the checkpoint holds never is. So ``do_step`` must
-take its data from the number of the step alone, not from an iterator that moves on.
+Every step counts in the final weights exactly once. After a failure a new model is made from the last
+checkpoint, and only the steps that the checkpoint does not contain are run again. For this reason ``do_step``
+must derive its data from the number of the step alone, and not read it from an iterator.
 """
 
 from __future__ import annotations
@@ -50,8 +57,9 @@ from tinkex.types.training import SaveWeightsResponse
 logger = logging.getLogger("tinkex")
 
 LONGEST_WAIT = 60.0
-"""Seconds between two restarts, however many there were before."""
+"""The longest wait before a restart, in seconds."""
 _GONE = frozenset({404, 410})
+"""Statuses that may mean that the server has lost the model."""
 
 DoStep = Callable[[TrainingClient, int], Future[Any] | Iterable[Future[Any]] | None]
 OnStep = Callable[[int, list[Any]], None]
@@ -59,7 +67,7 @@ OnStep = Callable[[int, list[Any]], None]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A saved state: weights and optimizer after ``step`` steps, at ``path`` (``tinker://...``)."""
+    """A saved state: the weights and the optimizer after ``step`` steps, at ``path`` (``tinker://...``)."""
 
     step: int
     path: str
@@ -67,7 +75,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class _Queued:
-    """A step whose requests are on their way, and the saving of the state after it, if that is due."""
+    """A step whose requests have been queued, with the future of the checkpoint after it, if one is due."""
 
     number: int
     futures: list[Future[Any]]
@@ -75,24 +83,28 @@ class _Queued:
 
 
 class Run:
-    """One model's training, from its first step to its last, over any number of servers' and own restarts.
+    """The training of one model, from its first step to its last, over any number of restarts.
 
-    Entering the ``with`` block opens a service and a model, resumed from the journal's checkpoint if there
-    is one, and raises what that raises; leaving it ends the session.
+    A run is used in a ``with`` block. Entering it connects to the service and makes the model, from the last
+    checkpoint if there is one, and raises any error in doing so. Leaving it ends the session.
 
-    ``create`` makes the model of a run that has no checkpoint yet, ``connect`` the service: by default that
-    of the environment. ``journal`` is a small file, replaced whole, that names the last checkpoint, for one
-    process at a time; without it a run outlives its server but not its process. The state is saved every
-    ``save_every`` steps and after the last as ``{name}-{step:06d}``. Older checkpoints stay on the server,
-    for ``ttl_seconds`` (None: for ever). At most ``in_flight`` steps are queued and not waited for.
+    ``create`` makes the model of a run that has no checkpoint yet. ``connect`` makes the service client; by
+    default ``ServiceClient()`` does. ``journal`` is the path of a small file that records the last
+    checkpoint. Only one process may use it at a time. Without a journal a run survives a failure of the
+    server, but not the end of its own process.
 
-    A restart costs a wait that doubles from ``first_wait`` to ``LONGEST_WAIT`` seconds; after
-    ``max_restarts`` in a row without a new checkpoint the error that asked for the next is raised.
+    The state is saved every ``save_every`` steps and after the last step, under the name
+    ``{name}-{step:06d}``. The server keeps each checkpoint for ``ttl_seconds``, or for ever if that is None.
+    At most ``in_flight`` steps are queued before the first of them is waited for.
+
+    Before a restart the run waits, at first ``first_wait`` seconds and each time twice as long, up to
+    ``LONGEST_WAIT``. After ``max_restarts`` restarts without a new checkpoint the next error is raised.
     """
 
     service: ServiceClient
+    """The service client in use, while the run is open. A restart replaces it."""
     training: TrainingClient
-    """The clients in use, while the run is open; after a restart they are others."""
+    """The training client in use, while the run is open. A restart replaces it."""
 
     def __init__(
         self,
@@ -107,7 +119,10 @@ class Run:
         max_restarts: int = 10,
         first_wait: float = 1.0,
     ) -> None:
-        """Raises ``InputError`` for numbers that cannot be, or a journal that is none."""
+        """Read the journal, if there is one; connect to nothing yet.
+
+        Raises ``InputError`` if a number is out of range, or if ``journal`` is a file of another kind.
+        """
         whole("save_every", save_every, at_least=1)
         whole("in_flight", in_flight, at_least=1)
         whole("max_restarts", max_restarts, at_least=0)
@@ -122,10 +137,10 @@ class Run:
         self._first_wait = first_wait
         self._in_a_row = 0
         self._open = self._at_checkpoint = False
-        self.restarts = 0
-        """How often this object has resumed so far."""
+        self.restarts: int = 0
+        """The number of restarts so far."""
         self.checkpoint: Checkpoint | None = _read(self._journal) if self._journal else None
-        """The last one; None before the first."""
+        """The last checkpoint, or None if there is none yet."""
 
     def __repr__(self) -> str:
         return f"Run(checkpoint={self.checkpoint!r}, restarts={self.restarts})"
@@ -142,17 +157,18 @@ class Run:
             self.service.__exit__(kind, error, traceback)
 
     def train(self, steps: int, do_step: DoStep, on_step: OnStep | None = None) -> None:
-        """Run the steps up to number ``steps - 1`` that the last checkpoint does not hold yet, and save.
+        """Run the steps that the last checkpoint does not contain, up to number ``steps - 1``, and save.
 
-        ``do_step(training, step)`` queues the requests of step ``step`` (from 0), its ``optim_step`` last,
-        since a saved state holds no gradients. It returns the futures of all of them, whose failure is the
-        step's; or None if it has waited for them itself. ``on_step(step, results)`` is called with their
-        results in the order of the steps, and again for a step that had to be run again.
+        ``do_step(training, step)`` queues the requests of step number ``step``, counted from 0. Its
+        ``optim_step`` must come last, because a saved state contains no gradients. It returns the futures of
+        the requests, or None if it has waited for them itself. ``on_step(step, results)`` is called with the
+        results of these futures, in the order of the steps. It is called again for a step that is run again.
 
-        Resumes after ``ClientPoisonedError``, ``SessionEndedError``, ``APIConnectionError``, a 5xx or 408, work
-        that failed by the server's own fault, and after a 404, a 410 or other failed work if the server turns
-        out to know the model no more. All else is the step's and passes through, as does a missing checkpoint;
-        ``train`` can then be called again, and goes on from the last checkpoint.
+        The run restarts after ``ClientPoisonedError``, ``SessionEndedError``, ``APIConnectionError``, a 5xx or
+        408, and a ``RequestFailedError`` that the server caused. It also restarts after a 404, a 410 or another
+        ``RequestFailedError`` if the server no longer knows the model. All other errors are raised, including
+        that of a checkpoint that is missing. ``train`` can then be called again, and continues from the last
+        checkpoint.
         """
         whole("steps", steps, at_least=0)
         while True:
@@ -178,7 +194,7 @@ class Run:
             try:
                 queued.append(self._queue(number, do_step, last=number + 1 == steps))
             except Exception:
-                # What went before may be whole all the same, and a checkpoint among it spares steps.
+                # The steps before may have succeeded. A checkpoint among them spares repeating them.
                 while queued:
                     self._finish(queued.popleft(), on_step)
                 raise
@@ -187,19 +203,19 @@ class Run:
         while queued:
             self._finish(queued.popleft(), on_step)
 
-    def _queue(self, number: int, do_step: DoStep, last: bool) -> _Queued:
+    def _queue(self, number: int, do_step: DoStep, *, last: bool) -> _Queued:
         made = do_step(self.training, number)
         futures = [made] if isinstance(made, Future) else list(made or ())
         done = number + 1
         if not last and done % self._save_every:
             return _Queued(number, futures, None)
-        # Queued behind the step, so the state is that after it. One of this name can only be of a save whose
-        # outcome was never learned, never the journal's, and is replaced.
+        # The save is queued behind the step, so it contains the step. A checkpoint that already has this name
+        # comes from a save whose outcome was never learned. The journal does not name it, so it is replaced.
         name = f"{self._name}-{done:06d}"
         return _Queued(number, futures, self.training.save_state(name, self._ttl_seconds, overwrite=True))
 
     def _finish(self, step: _Queued, on_step: OnStep | None) -> None:
-        """Wait for a step; its checkpoint counts only now that it and all before it are known to be whole."""
+        """Wait for a step, and then for its checkpoint, which counts only if all steps before succeeded."""
         results = [future.result() for future in step.futures]
         if on_step is not None:
             on_step(step.number, results)
@@ -211,7 +227,7 @@ class Run:
             self._in_a_row = 0
 
     def _resume(self) -> None:
-        """Let go of what was open, and open a service with the model of the last checkpoint, or a new one."""
+        """Close the present service, then open a new one and make its model, from the last checkpoint if any."""
         if self._open:
             self._open = False
             self.service.close("errored")
@@ -229,13 +245,13 @@ class Run:
         self._open = self._at_checkpoint = True
 
     def _lost(self, error: Exception) -> bool:
-        """Whether ``error`` means that the model cannot be used, rather than that the step was wrong."""
+        """Return whether ``error`` means that the model is lost, and not that the step was wrong."""
         if _says_lost(error):
             return True
         refused = isinstance(error, APIStatusError) and error.status_code in _GONE
         if not self._open or not (refused or isinstance(error, RequestFailedError)):
             return False
-        # A step may ask for what does not exist, so only the model's own absence counts.
+        # A step may itself ask for something that does not exist, so ask whether the model still exists.
         try:
             self.training.get_info()
         except TinkerError as answer:
@@ -250,7 +266,7 @@ def _says_lost(error: Exception) -> bool:
     if isinstance(error, APIStatusError):
         return error.status_code >= 500 or error.status_code == 408
     if isinstance(error, RequestFailedError):
-        return error.category == "server"  # as a server says that stops with work in hand
+        return error.category == "server"  # a server that shuts down reports its unfinished work so
     return isinstance(error, (APIConnectionError, ClientPoisonedError, SessionEndedError))
 
 
@@ -269,7 +285,7 @@ def _read(path: Path) -> Checkpoint | None:
 
 
 def _write(path: Path, checkpoint: Checkpoint) -> None:
-    """Replace the journal so that a crash at any moment leaves the old one or the new one."""
+    """Replace the journal atomically: a crash at any moment leaves the old file or the new one."""
     number, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with open(number, "w", encoding="utf-8") as file:

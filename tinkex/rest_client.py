@@ -46,37 +46,53 @@ class RestClient(AdminClient):
     Made by ``ServiceClient.create_rest_client``, or alone: ``RestClient(base_url=..., api_key=...)`` starts
     no session. Each call returns an ``APIFuture`` at once, which raises ``APIStatusError`` or
     ``APIConnectionError``; bad input raises ``InputError`` before anything is sent. Each has an ``_async``
-    twin to be awaited. ``tinker_path`` is ``tinker://run/kind/name`` throughout. Safe to use from many
-    threads.
+    twin, a coroutine of the result with the same arguments. ``tinker_path`` is ``tinker://run/kind/name``
+    throughout; ``access_scope`` is ``owned`` for what belongs to the caller and ``accessible`` for all that
+    the caller may read. Safe to use from many threads.
+
+    Example::
+
+        with tinkex.RestClient(base_url="local://") as rest:
+            futures = [rest.list_training_runs(limit=5), rest.list_user_checkpoints(limit=5)]  # both at once
+            runs, checkpoints = (future.result(timeout=60) for future in futures)
+            print(runs.cursor.total_count, [checkpoint.tinker_path for checkpoint in checkpoints.checkpoints])
     """
 
     def get_server_capabilities(self) -> APIFuture[GetServerCapabilitiesResponse]:
-        """The models on offer."""
+        """List the models on offer, with the longest context of each in tokens."""
         return self._start(info.get_server_capabilities)
 
-    get_server_capabilities_async = awaited(get_server_capabilities)
+    @awaited(get_server_capabilities)
+    async def get_server_capabilities_async(self) -> None:
+        """A coroutine that returns the models on offer."""
 
     def whoami(self) -> APIFuture[WhoamiResponse]:
-        """Who the API key belongs to; raises ``NotFoundError`` on a server that does not tell."""
+        """Ask who the API key belongs to. Raises ``NotFoundError`` on a server that does not tell."""
         return self._start(identity.whoami, self.config)
 
-    whoami_async = awaited(whoami)
+    @awaited(whoami)
+    async def whoami_async(self) -> None:
+        """A coroutine that returns whom the API key belongs to."""
 
     def get_training_run(
         self, training_run_id: str, access_scope: AccessScope = "owned"
     ) -> APIFuture[TrainingRun]:
-        """One training run."""
+        """Get one training run. Raises ``NotFoundError`` if there is none of this id."""
         return self._start(api.get_training_run, training_run_id, access_scope)
 
-    get_training_run_async = awaited(get_training_run)
+    @awaited(get_training_run)
+    async def get_training_run_async(self) -> None:
+        """A coroutine that returns the training run."""
 
     def get_training_run_by_tinker_path(
         self, tinker_path: str, access_scope: AccessScope = "owned"
     ) -> APIFuture[TrainingRun]:
-        """The training run that a checkpoint came from."""
+        """Get the training run that a checkpoint came from."""
         return self.get_training_run(_parse(tinker_path).training_run_id, access_scope)
 
-    get_training_run_by_tinker_path_async = awaited(get_training_run_by_tinker_path)
+    @awaited(get_training_run_by_tinker_path)
+    async def get_training_run_by_tinker_path_async(self) -> None:
+        """A coroutine that returns the training run that the checkpoint came from."""
 
     def list_training_runs(
         self,
@@ -85,16 +101,32 @@ class RestClient(AdminClient):
         access_scope: AccessScope = "owned",
         project_id: str | None = None,
     ) -> APIFuture[TrainingRunsResponse]:
-        """A page of training runs, of one project or of all."""
+        """List a page of training runs, of one project or of all projects.
+
+        The page has at most ``limit`` runs from position ``offset`` on; ``cursor.total_count`` is how many
+        there are. ``iter_training_runs`` goes through all pages.
+        """
         _check_page(limit, offset)
         return self._start(api.list_training_runs, limit, offset, access_scope, project_id)
 
-    list_training_runs_async = awaited(list_training_runs)
+    @awaited(list_training_runs)
+    async def list_training_runs_async(self) -> None:
+        """A coroutine that returns the page of training runs."""
 
     def iter_training_runs(
         self, access_scope: AccessScope = "owned", project_id: str | None = None, *, page_size: int = PAGE
     ) -> Iterator[TrainingRun]:
-        """All training runs; the next page is on its way while one is read."""
+        """Iterate over all training runs; the next page is on its way while one is read.
+
+        ``page_size`` is how many runs one request asks for. The iterator raises what
+        ``list_training_runs`` would.
+
+        Example::
+
+            with tinkex.RestClient(base_url="local://") as rest:
+                for run in rest.iter_training_runs():
+                    print(run.training_run_id, run.base_model, run.last_request_time)
+        """
 
         def fetch(offset: int) -> APIFuture[TrainingRunsResponse]:
             return self.list_training_runs(page_size, offset, access_scope, project_id)
@@ -107,27 +139,47 @@ class RestClient(AdminClient):
         )
 
     def get_weights_info_by_tinker_path(self, tinker_path: str) -> APIFuture[WeightsInfoResponse]:
-        """How the model of a checkpoint was made."""
+        """Ask how the model of a checkpoint was made: its base model, LoRA rank and trained layers."""
         check_path("tinker_path", tinker_path)
         return self._start(info.weights_info, tinker_path)
 
-    get_weights_info_by_tinker_path_async = awaited(get_weights_info_by_tinker_path)
+    @awaited(get_weights_info_by_tinker_path)
+    async def get_weights_info_by_tinker_path_async(self) -> None:
+        """A coroutine that returns how the model of the checkpoint was made."""
 
     def list_checkpoints(self, training_run_id: str) -> APIFuture[CheckpointsListResponse]:
-        """All checkpoints of a training run."""
+        """List all checkpoints of a training run."""
         return self._start(api.list_checkpoints, training_run_id)
 
-    list_checkpoints_async = awaited(list_checkpoints)
+    @awaited(list_checkpoints)
+    async def list_checkpoints_async(self) -> None:
+        """A coroutine that returns all checkpoints of the training run."""
 
     def list_user_checkpoints(self, limit: int = 100, offset: int = 0) -> APIFuture[CheckpointsListResponse]:
-        """A page of the caller's checkpoints over all training runs."""
+        """List a page of the caller's checkpoints over all training runs.
+
+        The page has at most ``limit`` checkpoints from position ``offset`` on. ``iter_checkpoints`` goes
+        through all pages.
+        """
         _check_page(limit, offset)
         return self._start(api.list_user_checkpoints, limit, offset)
 
-    list_user_checkpoints_async = awaited(list_user_checkpoints)
+    @awaited(list_user_checkpoints)
+    async def list_user_checkpoints_async(self) -> None:
+        """A coroutine that returns the page of the caller's checkpoints."""
 
     def iter_checkpoints(self, *, page_size: int = PAGE) -> Iterator[Checkpoint]:
-        """All checkpoints of the caller; the next page is on its way while one is read."""
+        """Iterate over all checkpoints of the caller; the next page is on its way while one is read.
+
+        ``page_size`` is how many checkpoints one request asks for. The iterator raises what
+        ``list_user_checkpoints`` would.
+
+        Example::
+
+            with tinkex.RestClient(base_url="local://") as rest:
+                total = sum(checkpoint.size_bytes or 0 for checkpoint in rest.iter_checkpoints())
+                print(f"{total / 1e9:.3f} GB")
+        """
         return paging.iterate(
             lambda offset: self.list_user_checkpoints(page_size, offset),
             lambda page: page.checkpoints,
@@ -136,41 +188,68 @@ class RestClient(AdminClient):
         )
 
     def delete_checkpoint(self, training_run_id: str, checkpoint_id: str) -> APIFuture[None]:
-        """Delete a checkpoint for good; ``checkpoint_id`` as it is listed, ``weights/name``."""
+        """Delete a checkpoint for good. ``checkpoint_id`` is as in the lists: ``weights/name``."""
         return self._start(api.delete_checkpoint, training_run_id, checkpoint_id)
 
-    delete_checkpoint_async = awaited(delete_checkpoint)
+    @awaited(delete_checkpoint)
+    async def delete_checkpoint_async(self) -> None:
+        """A coroutine that returns None once the checkpoint is deleted."""
 
     def delete_checkpoint_from_tinker_path(self, tinker_path: str) -> APIFuture[None]:
-        """Delete a checkpoint for good."""
+        """Delete a checkpoint for good.
+
+        Example::
+
+            with tinkex.ServiceClient(base_url="local://") as service:
+                training = service.create_lora_training_client("tinkex/byte-lm")
+                path = training.save_state("not-needed").result().path
+                service.create_rest_client().delete_checkpoint_from_tinker_path(path).result()
+        """
         path = _parse(tinker_path)
         return self.delete_checkpoint(path.training_run_id, path.checkpoint_id)
 
-    delete_checkpoint_from_tinker_path_async = awaited(delete_checkpoint_from_tinker_path)
+    @awaited(delete_checkpoint_from_tinker_path)
+    async def delete_checkpoint_from_tinker_path_async(self) -> None:
+        """A coroutine that returns None once the checkpoint is deleted."""
 
     def publish_checkpoint_from_tinker_path(self, tinker_path: str) -> APIFuture[None]:
         """Let everybody read a checkpoint."""
         path = _parse(tinker_path)
-        return self._start(api.set_published, path.training_run_id, path.checkpoint_id, True)
+        return self._start(api.publish, path.training_run_id, path.checkpoint_id)
 
-    publish_checkpoint_from_tinker_path_async = awaited(publish_checkpoint_from_tinker_path)
+    @awaited(publish_checkpoint_from_tinker_path)
+    async def publish_checkpoint_from_tinker_path_async(self) -> None:
+        """A coroutine that returns None once everybody may read the checkpoint."""
 
     def unpublish_checkpoint_from_tinker_path(self, tinker_path: str) -> APIFuture[None]:
         """Let only its owner read a checkpoint again."""
         path = _parse(tinker_path)
-        return self._start(api.set_published, path.training_run_id, path.checkpoint_id, False)
+        return self._start(api.unpublish, path.training_run_id, path.checkpoint_id)
 
-    unpublish_checkpoint_from_tinker_path_async = awaited(unpublish_checkpoint_from_tinker_path)
+    @awaited(unpublish_checkpoint_from_tinker_path)
+    async def unpublish_checkpoint_from_tinker_path_async(self) -> None:
+        """A coroutine that returns None once only its owner may read the checkpoint."""
 
     def set_checkpoint_ttl_from_tinker_path(
         self, tinker_path: str, ttl_seconds: int | None
     ) -> APIFuture[None]:
-        """Let a checkpoint expire ``ttl_seconds`` (3600 to ten years) from now; None keeps it."""
+        """Let a checkpoint expire ``ttl_seconds`` from now (3600, an hour, to ten years); None keeps it.
+
+        Example::
+
+            with tinkex.ServiceClient(base_url="local://") as service:
+                training = service.create_lora_training_client("tinkex/byte-lm")
+                path = training.save_state("for-a-week").result().path
+                rest = service.create_rest_client()
+                rest.set_checkpoint_ttl_from_tinker_path(path, 7 * 24 * 3600).result()
+        """
         path = _parse(tinker_path)
         _check_ttl(ttl_seconds)
         return self._start(api.set_ttl, path.training_run_id, path.checkpoint_id, ttl_seconds)
 
-    set_checkpoint_ttl_from_tinker_path_async = awaited(set_checkpoint_ttl_from_tinker_path)
+    @awaited(set_checkpoint_ttl_from_tinker_path)
+    async def set_checkpoint_ttl_from_tinker_path_async(self) -> None:
+        """A coroutine that returns None once the expiry is set."""
 
     def copy_weights(
         self,
@@ -180,9 +259,10 @@ class RestClient(AdminClient):
         ttl_seconds: int | None = None,
         weights_access_token: str | None = None,
     ) -> APIFuture[str]:
-        """Copy a checkpoint into a project (the config's by default); the path of the copy.
+        """Copy a checkpoint into a project; the future gives the path of the copy.
 
-        ``weights_access_token`` opens a checkpoint of another account.
+        The project is that of the client's ``Config`` by default. The copy is kept for ``ttl_seconds``, by
+        default for ever; ``weights_access_token`` opens a checkpoint of another account.
         """
         check_path("path", path)
         project = destination_project_id or self.config.project_id
@@ -191,14 +271,18 @@ class RestClient(AdminClient):
         _check_ttl(ttl_seconds)
         return self._start(api.copy_weights, path, project, ttl_seconds, weights_access_token)
 
-    copy_weights_async = awaited(copy_weights)
+    @awaited(copy_weights)
+    async def copy_weights_async(self) -> None:
+        """A coroutine that returns the path of the copy."""
 
     def get_external_weights_urls(self, tinker_path: str) -> APIFuture[ExternalWeightsUrlsResponse]:
-        """Signed URLs of the files of a checkpoint. They need no key, so treat them as secrets."""
+        """Get signed URLs of the files of a checkpoint. They need no key, so treat them as secrets."""
         path = _parse(tinker_path)
         return self._start(api.external_weights_urls, path.training_run_id, path.checkpoint_id)
 
-    get_external_weights_urls_async = awaited(get_external_weights_urls)
+    @awaited(get_external_weights_urls)
+    async def get_external_weights_urls_async(self) -> None:
+        """A coroutine that returns the signed URLs of the checkpoint's files."""
 
     def download_checkpoint(
         self,
@@ -209,7 +293,7 @@ class RestClient(AdminClient):
         overwrite: bool = False,
         max_bytes: int = MAX_DOWNLOAD,
     ) -> APIFuture[Path]:
-        """Bring the files of a checkpoint into ``directory``, which is made; the future of its path.
+        """Bring the files of a checkpoint into ``directory``, which is made; the future gives its path.
 
         The folder appears, whole, when all is there and checked; nothing is left if anything fails or the
         future is cancelled. A folder that is there must be empty, unless ``overwrite`` replaces it.
@@ -220,11 +304,19 @@ class RestClient(AdminClient):
         The future raises ``UnsafeDownloadError`` for that and beyond ``max_bytes`` (256 GiB),
         ``APIStatusError``, ``APIConnectionError``, ``APIResponseValidationError`` if a digest does not match,
         and ``OSError``, as when the disk is full.
+
+        Example::
+
+            with tinkex.ServiceClient(base_url="local://") as service:
+                training = service.create_lora_training_client("tinkex/byte-lm")
+                path = training.save_weights_for_sampler("to-take-home").result().path
+                folder = service.create_rest_client().download_checkpoint(path, "weights").result()
+                print(sorted(file.name for file in folder.iterdir()))
         """
         path = _parse(tinker_path)
         target = Path(os.path.abspath(directory))
         whole("max_bytes", max_bytes, at_least=1)
-        download.check_target(target, overwrite)
+        download.check_target(target, overwrite=overwrite)
         future: APIFuture[Path] = APIFuture()
         fetcher = Fetcher(self.config)
         tracker = Tracker(self._transport, lambda: self._closed or future.cancelled(), progress, max_bytes)
@@ -233,7 +325,7 @@ class RestClient(AdminClient):
 
         def work() -> Path:
             try:
-                return download.download(self._transport, fetcher, path, target, tracker, overwrite)
+                return download.download(self._transport, fetcher, path, target, tracker, overwrite=overwrite)
             except Exception:
                 self._check()  # closing is the reason for whatever it broke
                 raise
@@ -243,19 +335,23 @@ class RestClient(AdminClient):
         self._run(future, work)
         return future
 
-    download_checkpoint_async = awaited(download_checkpoint)
+    @awaited(download_checkpoint)
+    async def download_checkpoint_async(self) -> None:
+        """A coroutine that returns the folder once the download is complete."""
 
     def list_sessions(
         self, limit: int = 20, offset: int = 0, access_scope: AccessScope = "owned"
     ) -> APIFuture[ListSessionsResponse]:
-        """A page of session ids."""
+        """List a page of session ids: at most ``limit`` from position ``offset`` on."""
         _check_page(limit, offset)
         return self._start(api.list_sessions, limit, offset, access_scope)
 
-    list_sessions_async = awaited(list_sessions)
+    @awaited(list_sessions)
+    async def list_sessions_async(self) -> None:
+        """A coroutine that returns the page of session ids."""
 
     def iter_sessions(self, access_scope: AccessScope = "owned", *, page_size: int = PAGE) -> Iterator[str]:
-        """All session ids; the next page is on its way while one is read."""
+        """Iterate over all session ids; the next page is on its way while one is read."""
         return paging.iterate(
             lambda offset: self.list_sessions(page_size, offset, access_scope),
             lambda page: page.sessions,
@@ -265,16 +361,33 @@ class RestClient(AdminClient):
     def get_session(
         self, session_id: str, access_scope: AccessScope = "owned"
     ) -> APIFuture[GetSessionResponse]:
-        """The training runs and samplers of a session."""
+        """Get the ids of the training runs and samplers of a session."""
         return self._start(api.get_session, session_id, access_scope)
 
-    get_session_async = awaited(get_session)
+    @awaited(get_session)
+    async def get_session_async(self) -> None:
+        """A coroutine that returns the training runs and samplers of the session."""
 
     def search_sessions(self, request: SessionSearchRequest) -> APIFuture[SessionSearchResponse]:
-        """A page of the sessions that match, newest first; ``next_cursor`` leads to the next."""
+        """List a page of the sessions that match, newest first; ``next_cursor`` leads to the next page.
+
+        Example::
+
+            with tinkex.RestClient(base_url="local://") as rest:
+                request = types.SessionSearchRequest(limit=10)
+                while True:
+                    page = rest.search_sessions(request).result()
+                    for session in page.sessions:
+                        print(session.session_id)
+                    if page.next_cursor is None:
+                        break
+                    request = types.SessionSearchRequest(limit=10, cursor=page.next_cursor)
+        """
         return self._start(api.search_sessions, request)
 
-    search_sessions_async = awaited(search_sessions)
+    @awaited(search_sessions)
+    async def search_sessions_async(self) -> None:
+        """A coroutine that returns the page of sessions that match."""
 
     def assign_session_project(self, session_id: str, project_id: str) -> APIFuture[None]:
         """Move a session, with what belongs to it, into a project."""
@@ -282,10 +395,12 @@ class RestClient(AdminClient):
             raise InputError(f"project_id must be the id of a project, not {project_id!r}")
         return self._start(api.assign_session_project, session_id, project_id)
 
-    assign_session_project_async = awaited(assign_session_project)
+    @awaited(assign_session_project)
+    async def assign_session_project_async(self) -> None:
+        """A coroutine that returns None once the session is in the project."""
 
     def export_session_trace(self, session_id: str) -> APIFuture[str]:
-        """A signed URL of a session's timeline, as a Perfetto trace, once the server has made it.
+        """Have the server make a Perfetto trace of a session's timeline; the future gives its signed URL.
 
         Raises ``RequestFailedError`` if it could not, ``APITimeoutError`` after an hour.
         """
@@ -293,13 +408,17 @@ class RestClient(AdminClient):
         self._run(future, partial(_export_trace, self._transport, session_id, future))
         return future
 
-    export_session_trace_async = awaited(export_session_trace)
+    @awaited(export_session_trace)
+    async def export_session_trace_async(self) -> None:
+        """A coroutine that returns the signed URL of the session's timeline."""
 
     def get_sampler(self, sampler_id: str) -> APIFuture[GetSamplerResponse]:
-        """What a sampling session samples from."""
-        return self._start(info.get_sampler, api.segment(sampler_id))
+        """Ask what a sampling session samples from: its base model, and its weights if it has any."""
+        return self._start(info.get_sampler, sampler_id)
 
-    get_sampler_async = awaited(get_sampler)
+    @awaited(get_sampler)
+    async def get_sampler_async(self) -> None:
+        """A coroutine that returns what the sampling session samples from."""
 
 
 def _export_trace(transport: Transport, session_id: str, future: APIFuture[str]) -> str:

@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import base64
+import copy
 import json
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from tinkex import tokenizers
 from tinkex.api import sampling as api
 from tinkex.concurrency.futures import APIFuture, awaited
 from tinkex.concurrency.supervisor import Created
 from tinkex.config import Config
-from tinkex.errors import InputError, NotFoundError
+from tinkex.errors import APIResponseValidationError, InputError, NotFoundError
 from tinkex.polling.queue_state import QueueStateObserver
-from tinkex.sampling.in_flight import Flights
+from tinkex.sampling.in_flight import SamplesInFlight
 from tinkex.session.session import AttachedSession, Session
-from tinkex.types.checks import whole
 from tinkex.types.model_input import EncodedTextChunk, ModelInput
 from tinkex.types.retry import RetryConfig
-from tinkex.types.sampling import SampleResponse, SamplingParams
+from tinkex.types.sampling import SampleRequest, SampleResponse, SamplingParams
 from tinkex.types.tensor_data import TensorData
-from tinkex.wire import json_codec
 
 if TYPE_CHECKING:
     from tinkex.session.telemetry import Telemetry
     from tinkex.tokenizers import Tokenizer
-
-T = TypeVar("T")
-
-REQUEST_BYTES = 4096
-"""Of a sample request, as counted beside its prompt."""
 
 
 class SamplingClient(Created, QueueStateObserver):
@@ -39,6 +33,17 @@ class SamplingClient(Created, QueueStateObserver):
     Calls return an ``APIFuture`` at once and run side by side, up to the server's limit or
     ``RetryConfig.max_connections``; the rest wait their turn. A 429 pauses every sampler of the same server
     and key. Safe to use from many threads; it can be pickled, and works in a forked child.
+
+    Example::
+
+        with tinkex.ServiceClient(base_url="local://") as service:
+            sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
+            tokenizer = sampler.get_tokenizer()
+            prompt = types.ModelInput.from_ints(tokenizer.encode("The sea is"))
+            params = types.SamplingParams(max_tokens=16, temperature=0.7)
+            response = sampler.sample(prompt, num_samples=2, sampling_params=params).result(timeout=60)
+            for sequence in response.sequences:
+                print(sequence.stop_reason, repr(tokenizer.decode(sequence.tokens)))
     """
 
     def __init__(
@@ -58,7 +63,7 @@ class SamplingClient(Created, QueueStateObserver):
         self._base_model = base_model
         self._model_path = model_path
         self._record_stability_info = record_stability_info
-        self._flights = Flights(session, sampling_session_id, self._retry, 0 if is_maker else None)
+        self._in_flight = SamplesInFlight(session, sampling_session_id, self._retry, 0 if is_maker else None)
 
     def __repr__(self) -> str:
         return f"SamplingClient({self.sampling_session_id!r})"
@@ -70,6 +75,7 @@ class SamplingClient(Created, QueueStateObserver):
         model_path: str | None,
         base_model: str | None,
         retry_config: RetryConfig | None,
+        *,
         record_stability_info: bool,
     ) -> SamplingClient:
         session.check()
@@ -98,79 +104,108 @@ class SamplingClient(Created, QueueStateObserver):
     ) -> APIFuture[SampleResponse]:
         """Draw ``num_samples`` continuations of ``prompt``.
 
-        ``include_prompt_logprobs`` also scores the prompt, with ``prompt_logprobs_last_n`` only its end;
-        ``topk_prompt_logprobs`` and ``topk_sample_logprobs`` ask for the k likeliest tokens at each position;
-        ``target_prompt_logprobs``, int64 of shape ``[len(prompt) - 1, K]``, for the logprobs of those ids at
-        each position after the first (-1 for none); ``prompt_alt_tokens_k`` for k draws at each of them.
+        Each sequence of the response has its ``tokens`` and their ``logprobs`` (natural log), both of the
+        same length. ``include_prompt_logprobs`` also scores the prompt, or with ``prompt_logprobs_last_n``
+        only its last n tokens. ``topk_prompt_logprobs`` and ``topk_sample_logprobs`` ask for the k likeliest
+        tokens at each position of the prompt and of the continuation. ``target_prompt_logprobs``, an int64
+        tensor of shape ``[len(prompt) - 1, K]``, asks for the logprobs of those token ids at each position
+        after the first (-1 for none), and ``prompt_alt_tokens_k`` for k draws at each of these positions.
 
         Raises ``InputError`` before anything is sent; the future raises ``RequestFailedError``,
         ``APIStatusError`` or ``APIConnectionError``.
+
+        Example::
+
+            with tinkex.ServiceClient(base_url="local://") as service:
+                sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
+                prompt = types.ModelInput.from_ints([72, 101, 108, 108])
+                params = types.SamplingParams(max_tokens=8, seed=0)
+                response = sampler.sample(prompt, 1, params, include_prompt_logprobs=True).result()
+                print(len(response.sequences[0].tokens), response.prompt_logprobs)  # 4 of the latter
         """
-        for name, k in (
-            ("topk_prompt_logprobs", topk_prompt_logprobs),
-            ("topk_sample_logprobs", topk_sample_logprobs),
-            ("prompt_alt_tokens_k", prompt_alt_tokens_k),
-        ):
-            whole(name, k, at_least=0)
-        if prompt_logprobs_last_n is not None and not include_prompt_logprobs:
-            raise InputError("prompt_logprobs_last_n needs include_prompt_logprobs=True")
-        target = target_prompt_logprobs
-        if target is not None and (target.dtype != "int64" or len(target.shape) != 2):
-            raise InputError("target_prompt_logprobs must be an int64 tensor of shape [len(prompt) - 1, K]")
-        return self._start(
-            lambda response: response,
+        request = SampleRequest(
             prompt,
             num_samples,
-            sampling_params,
-            prompt_logprobs=include_prompt_logprobs,
-            topk_prompt_logprobs=topk_prompt_logprobs,
-            topk_sample_logprobs=topk_sample_logprobs,
-            target_prompt_logprobs=None if target is None else json_codec.encode_tensor(target),
-            prompt_alt_tokens_k=prompt_alt_tokens_k,
-            prompt_logprobs_last_n=prompt_logprobs_last_n,
+            copy.copy(sampling_params),  # which the caller may change before the request is sent
+            include_prompt_logprobs,
+            topk_prompt_logprobs,
+            topk_sample_logprobs,
+            target_prompt_logprobs,
+            prompt_alt_tokens_k,
+            prompt_logprobs_last_n,
+            self._record_stability_info,
         )
 
-    sample_async = awaited(sample)
+        def complete(response: SampleResponse) -> SampleResponse:
+            if include_prompt_logprobs:
+                _prompt_logprobs(response, prompt, prompt_logprobs_last_n)
+            return response
+
+        return self._in_flight.start(request, complete, self.on_queue_state_change)
+
+    @awaited(sample)
+    async def sample_async(self) -> None:
+        """A coroutine that returns the ``SampleResponse`` of ``sample``."""
 
     def sample_many(
         self, prompts: Sequence[ModelInput], num_samples: int, sampling_params: SamplingParams, **options: Any
     ) -> list[APIFuture[SampleResponse]]:
-        """``sample`` for each prompt; the futures in the order of the prompts.
+        """Start ``sample`` for each prompt; returns the futures in the order of the prompts.
 
-        ``concurrent.futures.as_completed`` gives them as they finish.
+        ``options`` are the further arguments of ``sample``.
+
+        Example::
+
+            from concurrent.futures import as_completed
+
+            with tinkex.ServiceClient(base_url="local://") as service:
+                sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
+                prompts = [types.ModelInput.from_ints([token]) for token in (65, 66, 67)]
+                futures = sampler.sample_many(prompts, 1, types.SamplingParams(max_tokens=4))
+                for future in as_completed(futures, timeout=60):  # as they finish
+                    print(prompts[futures.index(future)].to_ints(), future.result().sequences[0].tokens)
         """
         return [self.sample(prompt, num_samples, sampling_params, **options) for prompt in prompts]
 
     def compute_logprobs(
         self, prompt: ModelInput, prompt_logprobs_last_n: int | None = None
     ) -> APIFuture[list[float | None]]:
-        """The logprob of each prompt token given those before it, as many as there are tokens.
+        """Compute the logprob (natural log) of each prompt token given the tokens before it.
 
-        None where there is none: for the first token, and before the last ``prompt_logprobs_last_n``.
+        The list is as long as the prompt. It has None for the first token, and for all tokens before the
+        last ``prompt_logprobs_last_n``. Raises as ``sample`` does.
+
+        Example::
+
+            with tinkex.ServiceClient(base_url="local://") as service:
+                sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
+                prompt = types.ModelInput.from_ints(sampler.get_tokenizer().encode("The sea"))
+                first, *rest = sampler.compute_logprobs(prompt).result()  # the first is None
+                print(sum(rest) / len(rest))
         """
-
-        def logprobs(response: SampleResponse) -> list[float | None]:
-            found = list(response.prompt_logprobs or [])
-            text_only = all(isinstance(chunk, EncodedTextChunk) for chunk in prompt.chunks)
-            length = prompt.length if text_only else 0
-            # Some servers leave the first token out instead of giving it none.
-            return [None] * (length - len(found)) + found
-
-        one_token = SamplingParams(max_tokens=1)
-        return self._start(
-            logprobs,
+        request = SampleRequest(
             prompt,
             1,
-            one_token,
+            SamplingParams(max_tokens=1),
             prompt_logprobs=True,
             prompt_logprobs_last_n=prompt_logprobs_last_n,
+            record_stability_info=self._record_stability_info,
         )
 
-    compute_logprobs_async = awaited(compute_logprobs)
+        def logprobs(response: SampleResponse) -> list[float | None]:
+            found = _prompt_logprobs(response, prompt, prompt_logprobs_last_n)
+            # Some servers leave the first token out instead of giving it none.
+            return [None] * ((_length(prompt) or 0) - len(found)) + found
+
+        return self._in_flight.start(request, logprobs, self.on_queue_state_change)
+
+    @awaited(compute_logprobs)
+    async def compute_logprobs_async(self) -> None:
+        """A coroutine that returns the logprobs of the prompt."""
 
     def get_base_model(self) -> str:
-        """The name of the model underneath. Blocks for the round trip the first time."""
-        from tinkex.api import info  # here, for few scripts need it
+        """The name of the base model that is sampled from. Blocks for a round trip the first time."""
+        from tinkex.api import info
 
         if self._base_model is None:
             self._session.check()
@@ -185,19 +220,35 @@ class SamplingClient(Created, QueueStateObserver):
         return self._base_model
 
     async def get_base_model_async(self) -> str:
-        """``get_base_model``, awaited."""
+        """A coroutine that returns the name of the base model that is sampled from."""
         return await self._session.start(self.get_base_model)
 
     def get_tokenizer(self) -> Tokenizer:
-        """The tokenizer of the model underneath; see ``tinkex.tokenizers.load``."""
+        """Load the tokenizer of the base model, as ``tinkex.tokenizers.load`` does. Blocks."""
         return tokenizers.load(self.get_base_model())
 
     def get_telemetry(self) -> Telemetry | None:
-        """Where to report events of one's own; None if it is off, or if the sampler came from elsewhere."""
+        """The telemetry of this session, to report events of your own; None if telemetry is off.
+
+        It is also None for a sampler whose session another process keeps alive.
+        """
         return self._session.telemetry
 
     def get_sampler_handle(self) -> str:
-        """Text that names this sampler for ``from_sampler_handle`` in another process. No secret in it."""
+        """Text that names this sampler for ``from_sampler_handle`` in another process. It holds no secret.
+
+        Raises ``InputError`` for a sampler of ``local://``, which exists in this process only.
+
+        Example::
+
+            from tinkex.local import LocalServer
+
+            with LocalServer() as server, tinkex.ServiceClient(base_url=server.base_url, api_key="tml-any") as service:
+                handle = service.create_sampling_client(base_model="tinkex/byte-lm").get_sampler_handle()
+                # in another process, while this one keeps the session alive:
+                sampler = tinkex.SamplingClient.from_sampler_handle(handle, api_key="tml-any")
+                print(sampler.get_base_model())
+        """
         if self._session.config.is_local:
             raise InputError(
                 "a sampler of local:// cannot leave its process, which alone knows the server's key; run "
@@ -217,7 +268,11 @@ class SamplingClient(Created, QueueStateObserver):
     def from_sampler_handle(
         cls, handle: str, *, api_key: str | None = None, retry_config: RetryConfig | None = None
     ) -> SamplingClient:
-        """A client of the same sampler, with ``api_key`` or the environment's. The session stays its maker's."""
+        """Make a client of the sampler that ``get_sampler_handle`` named, in this or another process.
+
+        ``api_key`` defaults to ``TINKER_API_KEY``. The process that made the sampler must keep its session
+        alive. Raises ``InputError`` if ``handle`` is not such a text, and ``APIError`` if there is no server.
+        """
         try:
             state = json.loads(base64.urlsafe_b64decode(handle))
             base_url, session_id, sampler = (
@@ -242,39 +297,37 @@ class SamplingClient(Created, QueueStateObserver):
         return _unpickle, (self.get_sampler_handle(), self._retry)
 
     def close(self) -> None:
-        """Send nothing more; results still due raise ``ClientClosedError``, at the end of their present poll."""
-        self._flights.close()
+        """Send nothing more; results still due raise ``ClientClosedError``."""
+        self._in_flight.close()
 
-    def _start(
-        self,
-        finish: Callable[[SampleResponse], T],
-        prompt: ModelInput,
-        num_samples: int,
-        params: SamplingParams,
-        **options: Any,
-    ) -> APIFuture[T]:
-        if not isinstance(prompt, ModelInput):
-            raise InputError(f"prompt must be a ModelInput, not {type(prompt).__name__}")
-        if not prompt.chunks:
-            raise InputError("prompt is empty")
-        if not isinstance(params, SamplingParams):
-            raise InputError(f"sampling_params must be SamplingParams, not {type(params).__name__}")
-        params.check()
-        whole("num_samples", num_samples, at_least=1)
-        if options["prompt_logprobs_last_n"] is not None:
-            whole("prompt_logprobs_last_n", options["prompt_logprobs_last_n"], at_least=1)
-        body = {
-            "type": "sample",
-            "sampling_session_id": self.sampling_session_id,
-            "num_samples": num_samples,
-            "prompt": json_codec.encode_model_input(prompt),
-            "sampling_params": params.to_wire(),
-            # What is not asked for is not sent.
-            **{name: value for name, value in options.items() if value},
-        }
-        if self._record_stability_info:
-            body["record_stability_info"] = True
-        return self._flights.start(body, REQUEST_BYTES + prompt.nbytes, finish, self.on_queue_state_change)
+
+def _length(prompt: ModelInput) -> int | None:
+    """The number of tokens of a prompt; None for one with images or audio, whose tokens the server counts."""
+    text_only = all(isinstance(chunk, EncodedTextChunk) for chunk in prompt.chunks)
+    return prompt.length if text_only else None
+
+
+def _prompt_logprobs(response: SampleResponse, prompt: ModelInput, last_n: int | None) -> list[float | None]:
+    """The logprobs of the prompt in ``response``; raises ``APIResponseValidationError`` if there are too few.
+
+    Some servers leave the first token out, and some what comes before the last ``last_n`` tokens.
+    """
+    found = response.prompt_logprobs
+    if found is None:
+        raise APIResponseValidationError(
+            "the server gave no logprobs of the prompt although they were asked for; it may not offer them"
+        )
+    length = _length(prompt)
+    if length is not None:
+        least = length - 1 if last_n is None else min(last_n, length - 1)
+        if not least <= len(found) <= length:
+            raise APIResponseValidationError(
+                f"the server gave {len(found)} logprobs for a prompt of {length} tokens"
+            )
+        scored = found[-least:] if least else []
+        if None in scored:
+            raise APIResponseValidationError("the server left out logprobs of the prompt")
+    return found
 
 
 def _unpickle(handle: str, retry_config: RetryConfig) -> SamplingClient:

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import atexit
-import os
-import sys
-import time
-import warnings
-import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from tinkex.concurrency.executor import DaemonExecutor
-from tinkex.concurrency.futures import APIFuture, finished
+from tinkex.api.models import State
+from tinkex.concurrency.futures import APIFuture, blocking, finished, future_of
 from tinkex.concurrency.supervisor import ClientSupervisor
 from tinkex.config import Config
 from tinkex.errors import InputError
+from tinkex.observability.caller_warnings import warn_caller
 from tinkex.sampling_client import SamplingClient
+from tinkex.session.process_end import Status
 from tinkex.session.session import Session
 from tinkex.session.telemetry import Telemetry
 from tinkex.session_manager import SessionManager
-from tinkex.training import create_model as creation
-from tinkex.training.create_model import State
 from tinkex.training_client import TrainingClient
 from tinkex.types import console
 from tinkex.types.checks import tinker_path
@@ -37,11 +31,7 @@ if TYPE_CHECKING:
     from tinkex.types.custom_loss import CustomLossInputRank
     from tinkex.types.server import GetServerCapabilitiesResponse
 
-Status = Literal["success", "errored", "interrupted"]
-
 CLOSE_SECONDS = 4.0
-EXIT_SECONDS = 1.5
-"""How long the exit of the interpreter may wait for sessions that nobody closed."""
 
 
 class ServiceClient:
@@ -50,10 +40,18 @@ class ServiceClient:
     Making one blocks until the session has started, and raises ``ConfigError`` or ``APIError``, leaving
     nothing behind. ``create_...`` methods block until the client they make is ready; their ``_async`` twins
     return an ``APIFuture`` of it at once, which is how to overlap several. Use it in a ``with`` block, or
-    ``close()`` it; one that is forgotten ends its session at interpreter exit.
+    ``close()`` it; one that is forgotten ends its session at interpreter exit, and when SIGTERM ends a process
+    that has no handler of its own for it (``Config.end_session_on_sigterm``).
 
     ``base_url`` and ``api_key`` default to ``TINKER_BASE_URL`` and ``TINKER_API_KEY``;
     ``base_url="local://"`` is the embedded server, which needs neither key nor network.
+
+    Example::
+
+        with tinkex.ServiceClient(base_url="local://") as service:
+            training = service.create_lora_training_client("tinkex/byte-lm", rank=8)  # blocks until ready
+            saved = training.save_state("untrained")  # a future, at once
+            print(service.session_id, training.get_info().lora_rank, saved.result().path)
     """
 
     def __init__(
@@ -77,10 +75,8 @@ class ServiceClient:
         """
         if kwargs:
             # As the official client does, so that a script written for a newer one still runs.
-            warnings.warn(
-                f"ServiceClient ignores unknown arguments: {', '.join(sorted(kwargs))}",
-                FutureWarning,
-                stacklevel=2,
+            warn_caller(
+                f"ServiceClient ignores unknown arguments: {', '.join(sorted(kwargs))}", FutureWarning
             )
         given = {
             "user_metadata": user_metadata,
@@ -91,13 +87,14 @@ class ServiceClient:
             "default_headers": default_headers_overrides,
         }
         overrides: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        self.config = replace(config, **overrides) if config is not None else Config.from_env(**overrides)
+        self.config: Config = (
+            replace(config, **overrides) if config is not None else Config.from_env(**overrides)
+        )
         if session_manager is not None and heartbeat_interval is not None:
             raise InputError("give session_manager or heartbeat_interval, not both")
         self._own_manager = SessionManager(heartbeat_interval) if heartbeat_interval is not None else None
         self._session = Session(self.config, self._own_manager or session_manager or SessionManager.default())
         self._supervisor = ClientSupervisor(self._session.executor)
-        _unclosed[id(self)] = self
 
     def __repr__(self) -> str:
         return f"ServiceClient(session_id={self._session.id!r}, base_url={self.config.base_url!r})"
@@ -123,31 +120,42 @@ class ServiceClient:
         return self._session.id
 
     def get_telemetry(self) -> Telemetry | None:
-        """Where to report events of one's own; None if telemetry is off, as it always is for ``local://``."""
+        """The telemetry of this session, to report events of your own; None if telemetry is off.
+
+        It is always off for ``local://``.
+        """
         return self._session.telemetry
 
     def get_console_url(self) -> str:
-        """The page of this session in the web console.
+        """The URL of this session's page in the web console, which the hosted service has.
 
-        Only the hosted service has one; else where the server's API tells of the session, given its key.
+        For another server it is the URL at which the server's API describes the session, given its key.
         """
         return console.page(self._session.transport.base_url, "sessions", self.session_id)
 
     def clients(self) -> list[TrainingClient | SamplingClient | RestClient]:
-        """The living clients that this one made."""
+        """The training, sampling and REST clients that this one made and that are still in use."""
         return self._supervisor.children()
 
     def get_server_capabilities(self) -> GetServerCapabilitiesResponse:
-        """The models on offer. Blocks for the round trip."""
-        from tinkex.api import info  # here, for few scripts need it
+        """List the models on offer, with the longest context of each in tokens. Blocks for the round trip.
+
+        Example::
+
+            with tinkex.ServiceClient(base_url="local://") as service:
+                for model in service.get_server_capabilities().supported_models:
+                    print(model.model_name, model.max_context_length)
+        """
+        from tinkex.api import info
 
         self._session.check()
         return info.get_server_capabilities(self._session.transport)
 
     def get_server_capabilities_async(self) -> APIFuture[GetServerCapabilitiesResponse]:
-        """The same as a future."""
+        """Ask for the models on offer without blocking; returns a future of them at once."""
         return self._session.start(self.get_server_capabilities)
 
+    @blocking
     def create_lora_training_client(
         self,
         base_model: str,
@@ -158,27 +166,22 @@ class ServiceClient:
         train_unembed: bool = True,
         user_metadata: Mapping[str, str] | None = None,
         optimizer: OptimizerConfig | None = None,
-    ) -> TrainingClient:
-        """A new LoRA model of ``rank`` on ``base_model``. Blocks until it can be trained.
-
-        Raises ``InputError``; ``APIStatusError`` or ``RequestFailedError`` if the server has no such model.
-        """
-        return self.create_lora_training_client_async(
-            base_model, rank, seed, train_mlp, train_attn, train_unembed, user_metadata, optimizer
-        ).result()
-
-    def create_lora_training_client_async(
-        self,
-        base_model: str,
-        rank: int = 32,
-        seed: int | None = None,
-        train_mlp: bool = True,
-        train_attn: bool = True,
-        train_unembed: bool = True,
-        user_metadata: Mapping[str, str] | None = None,
-        optimizer: OptimizerConfig | None = None,
     ) -> APIFuture[TrainingClient]:
-        """The same as a future."""
+        """Make a LoRA model of ``rank`` on ``base_model``; returns its client. Blocks until it can be trained.
+
+        The same ``seed`` gives the same first weights. ``train_mlp``, ``train_attn`` and ``train_unembed`` say
+        which layers are adapted, at least one of them. ``user_metadata`` is kept with the training run;
+        ``optimizer`` is the family of optimizers that ``optim_step`` may use, Adam by default.
+
+        Raises ``InputError`` for bad arguments, before anything is sent; ``APIStatusError`` or
+        ``RequestFailedError`` if the server has no such model; ``APIConnectionError`` if it cannot be reached.
+
+        Example::
+
+            with tinkex.ServiceClient(base_url="local://") as service:
+                training = service.create_lora_training_client("tinkex/byte-lm", rank=8, seed=0)
+                print(training.get_info().lora_rank)
+        """
         if not isinstance(base_model, str) or not base_model:
             raise InputError(f"base_model must be the name of a model, not {base_model!r}")
         lora = LoraConfig(rank, seed, train_mlp, train_attn, train_unembed)
@@ -186,6 +189,18 @@ class ServiceClient:
             partial(TrainingClient._create, self._session, base_model, lora, user_metadata, optimizer)
         )
 
+    @future_of(create_lora_training_client)
+    def create_lora_training_client_async(self) -> None:
+        """Start what ``create_lora_training_client`` does; returns a future of the client at once.
+
+        Example::
+
+            with tinkex.ServiceClient(base_url="local://") as service:  # two models are made side by side
+                futures = [service.create_lora_training_client_async("tinkex/byte-lm", seed=n) for n in (0, 1)]
+                clients = [future.result(timeout=60) for future in futures]
+        """
+
+    @blocking
     def create_training_client_from_state(
         self,
         path: str,
@@ -193,112 +208,156 @@ class ServiceClient:
         user_metadata: Mapping[str, str] | None = None,
         weights_access_token: str | None = None,
         optimizer: OptimizerConfig | None = None,
-    ) -> TrainingClient:
-        """A new model with the weights saved at ``path`` and a fresh optimizer. Blocks until it can be trained."""
-        return self.create_training_client_from_state_async(
-            path, base_model, user_metadata, weights_access_token, optimizer
-        ).result()
-
-    def create_training_client_from_state_async(
-        self,
-        path: str,
-        base_model: str | None = None,
-        user_metadata: Mapping[str, str] | None = None,
-        weights_access_token: str | None = None,
-        optimizer: OptimizerConfig | None = None,
     ) -> APIFuture[TrainingClient]:
-        """The same as a future."""
-        return self._from_state(path, False, base_model, user_metadata, weights_access_token, optimizer)
+        """Make a model with the weights saved at ``path`` and a fresh optimizer; returns its client.
 
+        Blocks until the model can be trained. ``path`` is what ``save_state`` gave, ``tinker://...``;
+        ``base_model`` is that of the checkpoint by default; ``weights_access_token`` opens a checkpoint of
+        another account. Raises as ``create_lora_training_client`` does.
+        """
+        state = State(
+            path,
+            with_optimizer=False,
+            base_model=base_model,
+            user_metadata=user_metadata,
+            weights_access_token=weights_access_token,
+            optimizer=optimizer,
+        )
+        return self._from_state(state)
+
+    @future_of(create_training_client_from_state)
+    def create_training_client_from_state_async(self) -> None:
+        """Start what ``create_training_client_from_state`` does; returns a future of the client at once."""
+
+    @blocking
     def create_training_client_from_state_with_optimizer(
         self,
         path: str,
         base_model: str | None = None,
         user_metadata: Mapping[str, str] | None = None,
         weights_access_token: str | None = None,
-    ) -> TrainingClient:
-        """A new model that goes on exactly where ``save_state`` left off. Blocks until it can be trained."""
-        return self.create_training_client_from_state_with_optimizer_async(
-            path, base_model, user_metadata, weights_access_token
-        ).result()
-
-    def create_training_client_from_state_with_optimizer_async(
-        self,
-        path: str,
-        base_model: str | None = None,
-        user_metadata: Mapping[str, str] | None = None,
-        weights_access_token: str | None = None,
     ) -> APIFuture[TrainingClient]:
-        """The same as a future."""
-        return self._from_state(path, True, base_model, user_metadata, weights_access_token, None)
+        """Make a model that goes on exactly where ``save_state`` left off: weights and optimizer state.
 
+        Returns the model's client. Arguments, blocking and errors are as those of
+        ``create_training_client_from_state``.
+
+        Example::
+
+            with tinkex.ServiceClient(base_url="local://") as service:
+                training = service.create_lora_training_client("tinkex/byte-lm")
+                path = training.save_state("before-the-night").result().path
+                resumed = service.create_training_client_from_state_with_optimizer(path)
+        """
+        state = State(
+            path,
+            with_optimizer=True,
+            base_model=base_model,
+            user_metadata=user_metadata,
+            weights_access_token=weights_access_token,
+        )
+        return self._from_state(state)
+
+    @future_of(create_training_client_from_state_with_optimizer)
+    def create_training_client_from_state_with_optimizer_async(self) -> None:
+        """Start what ``create_training_client_from_state_with_optimizer`` does; returns a future at once."""
+
+    @blocking
     def create_sampling_client(
         self,
         model_path: str | None = None,
         base_model: str | None = None,
         retry_config: RetryConfig | None = None,
         record_stability_info: bool = False,
-    ) -> SamplingClient:
-        """A sampler on saved weights (``tinker://...``) or on a base model. Blocks until it is ready.
+    ) -> APIFuture[SamplingClient]:
+        """Open a sampler on saved weights (``tinker://...``) or on a base model. Blocks until it is ready.
 
         ``record_stability_info`` lets the server keep, for a while, what the loss ``stable_reinforce`` needs
         of each sampled sequence; ``Datum.with_provenance`` names these by their ``sequence_id``.
-        """
-        return self.create_sampling_client_async(
-            model_path, base_model, retry_config, record_stability_info
-        ).result()
 
-    def create_sampling_client_async(
-        self,
-        model_path: str | None = None,
-        base_model: str | None = None,
-        retry_config: RetryConfig | None = None,
-        record_stability_info: bool = False,
-    ) -> APIFuture[SamplingClient]:
-        """The same as a future."""
+        Raises ``InputError`` if neither is given or the path is malformed, ``NotFoundError`` if the server has
+        no such model or weights, and any other ``APIStatusError`` or ``APIConnectionError``.
+
+        Example::
+
+            with tinkex.ServiceClient(base_url="local://") as service:
+                sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
+                prompt = types.ModelInput.from_ints(sampler.get_tokenizer().encode("The sea"))
+                params = types.SamplingParams(max_tokens=8)
+                answer = sampler.sample(prompt, num_samples=1, sampling_params=params).result()
+                print(answer.sequences[0].tokens)
+        """
         if model_path is None and base_model is None:
             raise InputError("give model_path or base_model")
         if model_path is not None:
             tinker_path("model_path", model_path)
-        make = partial(SamplingClient._create, self._session, model_path, base_model, retry_config)
-        return self._start(partial(make, record_stability_info))
+        make = partial(
+            SamplingClient._create,
+            self._session,
+            model_path,
+            base_model,
+            retry_config,
+            record_stability_info=record_stability_info,
+        )
+        return self._start(make)
+
+    @future_of(create_sampling_client)
+    def create_sampling_client_async(self) -> None:
+        """Start what ``create_sampling_client`` does; returns a future of the client at once."""
 
     def create_custom_loss(
         self, fn: PerDatumLossFn, input_ranks: Mapping[str, CustomLossInputRank]
     ) -> APIFuture[LossHandle]:
-        """A loss of your own for ``forward_backward_custom``, run by the server where it can, else here.
+        """Make a loss of your own for ``forward_backward_custom``; the future gives its ``LossHandle``.
 
-        ``fn(logprobs, *inputs)`` returns ``(loss, metrics)`` of one datum in torch tensors, see
-        ``PerDatumLossFn``; the losses of a batch are summed. ``logprobs`` are those of the datum's
-        ``target_tokens`` and have their shape; every other parameter, 15 at most, is named as the entry of
-        ``loss_fn_inputs`` it is given. ``input_ranks`` has the rank of every parameter: 0 for a scalar, 1 for
-        ``[T]``, 2 for ``[T, K]``. ``fn`` is traced with ``torch.fx``, so it must be made of torch and math
+        The server runs the loss if it can, else this process does. ``fn(logprobs, *inputs)`` returns
+        ``(loss, metrics)`` of one datum in torch tensors, see ``PerDatumLossFn``; the losses of a batch are
+        summed. ``logprobs`` are those of the datum's ``target_tokens`` and have their shape. Every other
+        parameter, 15 at most, has the name of the entry of ``loss_fn_inputs`` that it is given.
+        ``input_ranks`` has the rank of every parameter: 0 for a scalar, 1 for ``[T]``, 2 for ``[T, K]``.
+
+        ``fn`` is traced with ``torch.fx``, so it must be made of functions of torch and math
         alone: no branch on the value of a tensor, no ``torch.nn`` module, no tensor from elsewhere. These are
         the rules of the official SDK, as is that a session takes a loss once only.
 
         Raises ``InputError`` at once for an ``fn`` that breaks a rule, and ``ImportError`` without torch; the
         future raises ``APIStatusError`` or ``RequestFailedError`` if the server refuses the loss.
         """
-        from tinkex.losses import traced as loss_graph  # here, for few scripts need it
+        from tinkex.losses import traced as loss_graph
+        from tinkex.training.create_loss import create_custom_loss
 
         self._session.check()
         loss = loss_graph.trace(fn, input_ranks, self._session.id)
-        return self._session.start(partial(creation.create_custom_loss, self._session, loss))
+        return self._session.start(partial(create_custom_loss, self._session, loss))
 
-    def create_rest_client(self) -> RestClient:
-        """A client of runs, checkpoints and sessions that shares this one's connections and threads."""
-        return self.create_rest_client_async().result()
+    @blocking
+    def create_rest_client(self) -> APIFuture[RestClient]:
+        """Make a client of runs, checkpoints and sessions that shares this one's connections and threads.
 
-    def create_rest_client_async(self) -> APIFuture[RestClient]:
-        """The same as a future."""
-        from tinkex.rest_client import RestClient  # here, for few scripts need it
+        Example::
+
+            with tinkex.ServiceClient(base_url="local://") as service:
+                training = service.create_lora_training_client("tinkex/byte-lm")
+                training.save_state("first", ttl_seconds=3600).result()
+                for checkpoint in service.create_rest_client().iter_checkpoints():
+                    print(checkpoint.tinker_path, checkpoint.size_bytes)
+        """
+        from tinkex.rest_client import RestClient
 
         return self._start(partial(RestClient._of, self._session))
+
+    @future_of(create_rest_client)
+    def create_rest_client_async(self) -> None:
+        """Start what ``create_rest_client`` does; returns a future of the client at once."""
 
     def copy_weights(
         self, path: str, *, ttl_seconds: int | None = None, weights_access_token: str | None = None
     ) -> APIFuture[str]:
-        """Copy a checkpoint into this client's project; the path of the copy. As ``RestClient.copy_weights``."""
+        """Copy a checkpoint into this client's project; the future gives the path of the copy.
+
+        The copy is kept for ``ttl_seconds``, by default for ever; ``weights_access_token`` opens a checkpoint
+        of another account. Raises ``InputError`` if the client's ``Config`` names no project.
+        """
         from tinkex.rest_client import RestClient
 
         return RestClient._of(self._session).copy_weights(
@@ -314,53 +373,16 @@ class ServiceClient:
         """
         if status not in ("success", "errored", "interrupted"):
             raise InputError(f"status must be 'success', 'errored' or 'interrupted', not {status!r}")
-        self._close(status, detail, CLOSE_SECONDS)
-        return finished(None)
-
-    def _close(self, status: str, detail: str | None, seconds: float, tries: int = 2) -> None:
-        _unclosed.pop(id(self), None)
         self._supervisor.shutdown()
-        self._session.finish(status, detail, seconds, tries)
+        self._session.finish(status, detail, CLOSE_SECONDS)
         if self._own_manager is not None:
-            self._own_manager.close(seconds / 4)
+            self._own_manager.close(CLOSE_SECONDS / 4)
+        return finished(None)
 
     def _start(self, make: Callable[[], Any]) -> APIFuture[Any]:
         self._session.check()
         return self._supervisor.start_child(make)
 
-    def _from_state(
-        self,
-        path: str,
-        with_optimizer: bool,
-        base_model: str | None,
-        user_metadata: Mapping[str, str] | None,
-        weights_access_token: str | None,
-        optimizer: OptimizerConfig | None,
-    ) -> APIFuture[TrainingClient]:
-        tinker_path("path", path)
-        state = State(path, with_optimizer, base_model, user_metadata, weights_access_token, optimizer)
+    def _from_state(self, state: State) -> APIFuture[TrainingClient]:
+        tinker_path("path", state.path)
         return self._start(partial(TrainingClient._create_from_state, self._session, state))
-
-
-_unclosed: weakref.WeakValueDictionary[int, ServiceClient] = weakref.WeakValueDictionary()
-
-
-@atexit.register
-def _close_forgotten() -> None:
-    """End, at interpreter exit, the sessions that nobody closed; all at once, and within a bound."""
-    living = [reference() for reference in _unclosed.valuerefs()]
-    forgotten = [client for client in living if client and client._session.made_by(os.getpid())]
-    if not forgotten:
-        return
-    # An exception that ends a script leaves its type here.
-    last: Any = getattr(sys, "last_type", None)
-    status = "success" if last is None else "errored" if issubclass(last, Exception) else "interrupted"
-    executor = DaemonExecutor(16, "exit")
-    end = time.monotonic() + EXIT_SECONDS
-    for client in forgotten:
-        close = partial(client._close, status, None, EXIT_SECONDS, 1)
-        try:
-            executor.run(close)
-        except RuntimeError:  # some interpreters start no threads any more once they exit
-            close()
-    executor.shutdown(timeout=max(0.0, end - time.monotonic()))

@@ -16,24 +16,20 @@ from tinkex.api.connect import connect
 from tinkex.concurrency.periodic import PeriodicTasks, Task
 from tinkex.config import Config
 from tinkex.errors import (
-    APIStatusError,
     APITimeoutError,
     ClientClosedError,
     ConfigError,
     SessionEndedError,
-    describe_body,
 )
 from tinkex.http.transport import Transport
 
 logger = logging.getLogger("tinkex")
 
+# In seconds.
 HEARTBEAT_INTERVAL = 10.0
 BEAT_TIMEOUT = 10.0
 WARN_AFTER = 120.0
 WARN_EVERY = 60.0
-
-_STILL_ALIVE = frozenset({408, 409, 429})
-"""4xx answers to a beat that say nothing about the session."""
 
 OnEnd = Callable[[SessionEndedError], None]
 
@@ -45,13 +41,15 @@ class SessionInfo:
     session_id: str
     age: float
     last_success: float | None
-    """Seconds since the last beat the server took; None if there was none yet."""
+    """Seconds since the last heartbeat that the server accepted; None if there was none yet."""
     consecutive_failures: int
+    """Heartbeats that have failed since the last success."""
     last_error: str | None
+    """The error of the last heartbeat; None if it succeeded."""
 
 
-class _Health(NamedTuple):
-    """How the beats of a session have gone, always read and replaced as one."""
+class _BeatRecord(NamedTuple):
+    """The outcomes of a session's heartbeats. It is replaced as a whole, so a reader needs no lock."""
 
     last_success: float | None = None
     failures: int = 0
@@ -59,13 +57,14 @@ class _Health(NamedTuple):
 
 
 class _Heartbeat(Task):
-    """One live session."""
+    """The periodic task that keeps one session alive."""
 
     def __init__(
         self,
         manager: SessionManager,
         session_id: str,
         transport: Transport,
+        *,
         owns_transport: bool,
         on_end: OnEnd | None,
     ) -> None:
@@ -74,45 +73,44 @@ class _Heartbeat(Task):
         self.transport = transport
         self.owns_transport = owns_transport
         self.created = time.monotonic()
-        self.health = _Health()
+        self.record = _BeatRecord()
         self._manager = manager
         self._warned = float("-inf")
         self._on_end: Any = weakref.WeakMethod(on_end) if inspect.ismethod(on_end) else lambda: on_end
 
     def run(self) -> bool:
-        """Beat, and see what became of it; True if there was no answer in time."""
+        """Send one heartbeat and deal with its outcome. Return True if no answer came in time."""
         try:
             api.heartbeat(self.transport, self.session_id, self._manager.beat_timeout)
         except Exception as error:
-            self.health = self.health._replace(failures=self.health.failures + 1, last_error=error)
-            if isinstance(error, APIStatusError) and _is_final(error.status_code):
+            self.record = self.record._replace(failures=self.record.failures + 1, last_error=error)
+            if isinstance(error, SessionEndedError):
                 self._end(error)
-            elif isinstance(error, ClientClosedError):  # its owner closed the transport and knows
+            elif isinstance(error, ClientClosedError):  # the owner closed the transport, and so the session
                 self._manager._forget(self)
             else:
                 self._warn(error)
             return isinstance(error, APITimeoutError)
-        self.health = _Health(last_success=time.monotonic())
+        self.record = _BeatRecord(last_success=time.monotonic())
         return False
 
-    def let_go(self) -> None:
-        """Close the transport if it was made for this."""
+    def release(self) -> None:
+        """Close the transport, if it was made for this session alone."""
         if self.owns_transport:
             self.transport.close()
 
-    def _end(self, error: APIStatusError) -> None:
+    def _end(self, error: SessionEndedError) -> None:
         if not self._manager._forget(self):
-            return  # it was stopped while it beat
-        self.let_go()
-        message = f"session {self.session_id} has ended: {error.status_code} {describe_body(error.body)}"
-        logger.error("%s", message)
+            return  # stop_session was called meanwhile
+        self.release()
+        logger.error("%s", error.message)
         on_end = self._on_end()
         if on_end is not None:
-            on_end(SessionEndedError(message, self.session_id, error.status_code))
+            on_end(error)
 
     def _warn(self, error: Exception) -> None:
         now = time.monotonic()
-        silent = now - (self.health.last_success or self.created)
+        silent = now - (self.record.last_success or self.created)
         if silent >= self._manager.warn_after and now - self._warned >= WARN_EVERY:
             self._warned = now
             logger.warning(
@@ -123,13 +121,20 @@ class _Heartbeat(Task):
 class SessionManager:
     """Keeps sessions alive: each gets a heartbeat every ``heartbeat_interval`` seconds until it is stopped.
 
-    Beats run on a few threads, and those that are due at about the same time (a twentieth of the interval)
-    together; see ``PeriodicTasks``. A server that hangs delays only its own sessions. A final refusal (4xx
-    other than 408, 409, 429) removes the session and tells its owner; anything else keeps it, with a
-    warning after ``warn_after`` seconds without success, at most one a minute.
+    Heartbeats run on a few threads, and those that fall due within a twentieth of the interval run
+    together. A server that hangs delays only its own sessions. An answer that means that the session has ended
+    (``SessionEndedError``) removes the session and tells its owner. Any other failure keeps the session; after
+    ``warn_after`` seconds without success a warning is logged, at most once a minute.
 
-    ``SessionManager.default()`` serves the process; make one of your own for other intervals, and
-    ``close`` it (it is a context manager).
+    ``SessionManager.default()`` is shared by the clients of the process. A program that needs another
+    interval makes a manager of its own, in a ``with`` block or with ``close`` at the end.
+
+    Example::
+
+        with tinkex.SessionManager(heartbeat_interval=5.0) as manager:
+            with tinkex.ServiceClient(base_url="local://", session_manager=manager):
+                for session in manager.sessions():
+                    print(session.session_id, f"{session.age:.1f} s old", session.last_error)
     """
 
     _shared: ClassVar[dict[str, SessionManager]] = {}
@@ -141,6 +146,11 @@ class SessionManager:
         warn_after: float = WARN_AFTER,
         beat_timeout: float = BEAT_TIMEOUT,
     ) -> None:
+        """Make a manager without sessions.
+
+        ``beat_timeout`` is how many seconds one heartbeat may take. Raises ``ConfigError`` unless
+        ``heartbeat_interval`` is a positive number.
+        """
         if not 0 < heartbeat_interval < math.inf:
             raise ConfigError(
                 f"heartbeat_interval must be a positive number of seconds, not {heartbeat_interval!r}"
@@ -152,8 +162,8 @@ class SessionManager:
 
     @classmethod
     def default(cls) -> SessionManager:
-        """The manager that clients of this process share unless they bring their own."""
-        # A dictionary's setdefault is atomic, so this needs no lock that a fork could catch held.
+        """Return the manager that the clients of this process share, unless they are given another."""
+        # The setdefault of a dictionary is atomic, so no lock is needed, which a fork could copy while held.
         return cls._shared.get("default") or cls._shared.setdefault("default", SessionManager())
 
     def __enter__(self) -> SessionManager:
@@ -165,13 +175,21 @@ class SessionManager:
     def start_session(
         self, config: Config, transport: Transport | None = None, on_end: OnEnd | None = None
     ) -> str:
-        """Open a session on the server of ``config`` and keep it alive; its id. Blocks for the round trip.
+        """Start a session on the server of ``config``, keep it alive, and return its id.
 
-        ``transport`` lets the beats share an owner's connections. ``on_end`` is called once, from a
-        worker thread and without any lock, if the server ends the session; a bound method is held weakly,
-        so that being registered keeps no client alive. Raises ``APIError``; then nothing is left behind.
+        The call blocks for the round trip. Heartbeats use the connections of ``transport``, or of a new
+        transport if it is None. If the server ends the session, ``on_end`` is called once, on a worker
+        thread and without any lock; a bound method is held weakly, so it keeps no client alive. Raises
+        ``APIError`` if the session cannot be started, and ``ClientClosedError`` if the manager is closed.
+
+        Example::
+
+            with tinkex.SessionManager() as manager:  # a session without a ServiceClient
+                session_id = manager.start_session(tinkex.Config(base_url="local://"))
+                manager.stop_session(session_id, timeout=2.0)
         """
-        self._check_open(not self._beats.closed)
+        if self._beats.closed:
+            raise _closed()
         owns_transport = transport is None
         if transport is None:
             transport, _ = connect(config)
@@ -184,8 +202,11 @@ class SessionManager:
             ):
                 if text:
                     logger.log(level, "%s", text)
-            beat = _Heartbeat(self, created.session_id, transport, owns_transport, on_end)
-            self._check_open(self._beats.add(beat))
+            beat = _Heartbeat(
+                self, created.session_id, transport, owns_transport=owns_transport, on_end=on_end
+            )
+            if not self._beats.add(beat):
+                raise _closed()
         except BaseException:
             if owns_transport:
                 transport.close()
@@ -195,22 +216,23 @@ class SessionManager:
     def stop_session(
         self, session_id: str, timeout: float | None = None, transport: Transport | None = None
     ) -> None:
-        """Beat no more for this session; returns when no beat of it is in flight. An unknown id is fine.
+        """Stop the heartbeats of a session, and block until none of them is in flight.
 
-        A beat takes at most ``beat_timeout`` seconds; ``timeout`` (seconds) bounds the wait further. An owner
-        names the ``transport`` that it gave, lest it stop a session of the same id on another server.
+        The wait lasts at most ``timeout`` seconds (default: ``beat_timeout``). An owner passes the same
+        ``transport`` as to ``start_session``, because two servers may give out the same session id. An
+        unknown ``session_id`` is not an error.
         """
         stopped = self._beats.remove(self._find(session_id, transport))
         self._beats.wait_for(stopped, self.beat_timeout if timeout is None else timeout)
         for beat in stopped:
-            beat.let_go()
+            beat.release()
 
     def sessions(self) -> list[SessionInfo]:
-        """A snapshot of the live sessions, in the order of starting."""
+        """Return a snapshot of the live sessions, in the order in which they were started."""
         now = time.monotonic()
         found = []
         for beat in self._beats.tasks():
-            last_success, failures, last_error = beat.health
+            last_success, failures, last_error = beat.record
             found.append(
                 SessionInfo(
                     session_id=beat.session_id,
@@ -223,21 +245,21 @@ class SessionManager:
         return found
 
     def resume(self, session_id: str, transport: Transport) -> None:
-        """In a forked child: beat for a session that was made in the parent, too."""
+        """Send heartbeats from a forked child too, for a session that was started in the parent."""
         for beat in self._find(session_id, transport):
             self._beats.resume(beat)
 
     def close(self, timeout: float | None = None) -> None:
-        """Stop all sessions and join the threads, waiting for at most ``timeout`` seconds (``beat_timeout``).
+        """Stop all heartbeats and join the threads, for at most ``timeout`` seconds (default ``beat_timeout``).
 
-        Sessions are not finished on the server; their owners do that.
+        Their owners, not the manager, end the sessions on the server.
         """
         for beat in self._beats.close():
-            beat.let_go()
+            beat.release()
         self._beats.join(self.beat_timeout if timeout is None else timeout)
 
     def _find(self, session_id: str, transport: Transport | None) -> list[_Heartbeat]:
-        # Not by id alone, for two servers, or one restarted, may give the same one.
+        # The id alone is not enough: two servers, or one that was restarted, may give out the same id.
         return [
             beat
             for beat in self._beats.tasks()
@@ -245,14 +267,9 @@ class SessionManager:
         ]
 
     def _forget(self, beat: _Heartbeat) -> bool:
-        """The session is no more; whether it was still wanted."""
+        """Remove a session that has ended. Return False if it had been removed already."""
         return bool(self._beats.remove([beat]))
 
-    def _check_open(self, is_open: bool) -> None:
-        if not is_open:
-            raise ClientClosedError("the session manager was closed")
 
-
-def _is_final(status: int) -> bool:
-    """Whether this answer to a beat means that the session is no more."""
-    return 400 <= status < 500 and status not in _STILL_ALIVE
+def _closed() -> ClientClosedError:
+    return ClientClosedError("the session manager was closed")

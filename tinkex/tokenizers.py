@@ -12,8 +12,8 @@ from tinkex.errors import TinkerError
 BYTE_MODEL = "tinkex/byte-lm"
 BYTE_TOKENIZER = "tinkex/byte-tokenizer"
 
-# Stand-ins for models whose own repository is gated, and revisions whose remote code is known; both are the
-# official SDK's rules.
+# Both constants follow the official SDK. The repositories of the Llama 3 models are gated, so their tokenizer
+# comes from a copy. Some tokenizers need remote code, which is pinned to a known revision.
 _LLAMA_3 = "thinkingmachineslabinc/meta-llama-3-instruct-tokenizer"
 _REMOTE_CODE = {
     "moonshotai/Kimi-K2-Thinking": "612681931a8c906ddb349f8ad0f582cb552189cd",
@@ -23,23 +23,24 @@ _REMOTE_CODE = {
 
 
 class Tokenizer(Protocol):
-    """What every tokenizer that ``load`` returns can do; those of ``transformers`` can do more."""
+    """The methods that every tokenizer returned by ``load`` has. Those of ``transformers`` have more."""
 
     @property
     def eos_token_id(self) -> int | None:
-        """The id that ends a text."""
+        """The id of the token that ends a text, or None if the tokenizer has none."""
 
     def encode(self, text: str) -> list[int]:
-        """The token ids of ``text``."""
+        """Return the token ids of ``text``."""
 
     def decode(self, tokens: list[int]) -> str:
-        """The text of token ids."""
+        """Return the text of ``tokens``."""
 
 
 def tokenizer_id(model_name: str) -> str:
-    """The repository or folder of a model's tokenizer: its own, with the official SDK's exceptions.
+    """Return the repository or folder of a model's tokenizer.
 
-    A ``:suffix`` is dropped; ``org/model/variant`` means ``org/model``.
+    It is the model's own repository, with the exceptions that the official SDK makes. A ``:suffix`` of the
+    name is dropped, and ``org/model/variant`` means ``org/model``.
     """
     name = model_name.split(":")[0]
     if name.startswith("meta-llama/Llama-3"):
@@ -52,9 +53,10 @@ def tokenizer_id(model_name: str) -> str:
 
 
 def load(model_name: str, known_id: str | None = None) -> Tokenizer:
-    """The tokenizer of a model, from ``known_id`` (a repository or a folder) if given, else by the model's name.
+    """Load the tokenizer of a model, from ``known_id`` (a repository or folder) or else by the model's name.
 
-    Raises ``TinkerError`` if neither ``transformers`` nor ``tokenizers`` is installed, or it cannot be found.
+    Raises ``TinkerError`` if the tokenizer cannot be found, or if neither ``transformers`` nor ``tokenizers``
+    is installed.
     """
     name = known_id or tokenizer_id(model_name)
     if BYTE_TOKENIZER in (name, known_id) or model_name == BYTE_MODEL:
@@ -75,10 +77,10 @@ def load(model_name: str, known_id: str | None = None) -> Tokenizer:
 
 
 class FastTokenizer:
-    """A ``tokenizer.json`` read by the ``tokenizers`` package."""
+    """A tokenizer read from a file ``tokenizer.json`` by the ``tokenizers`` package."""
 
     def __init__(self, path: Path) -> None:
-        self.backend = importlib.import_module("tokenizers").Tokenizer.from_file(str(path))
+        self.backend: Any = importlib.import_module("tokenizers").Tokenizer.from_file(str(path))
         config = path.with_name("tokenizer_config.json")
         settings = json.loads(config.read_text("utf-8")) if config.exists() else {}
         eos = settings.get("eos_token")
@@ -86,11 +88,11 @@ class FastTokenizer:
         self.eos_token_id: int | None = self.backend.token_to_id(token) if token else None
 
     def encode(self, text: str) -> list[int]:
-        """The token ids of ``text``, with the special tokens the tokenizer adds."""
+        """Return the token ids of ``text``, with the special tokens that the tokenizer adds."""
         return list(self.backend.encode(text).ids)
 
     def decode(self, tokens: list[int]) -> str:
-        """The text of token ids, special tokens included."""
+        """Return the text of ``tokens``, special tokens included."""
         return str(self.backend.decode(list(tokens), skip_special_tokens=False))
 
 
@@ -106,7 +108,7 @@ def _load_fast(name: str) -> FastTokenizer:
         try:
             hub = importlib.import_module("huggingface_hub")
             path = Path(hub.hf_hub_download(name, "tokenizer.json"))
-        except Exception as error:  # whatever the hub's client raises, the cure is the same
+        except Exception as error:  # the hub's client raises errors of several libraries
             raise TinkerError(
                 f"no tokenizer {name!r} to be had: not a folder with a tokenizer.json, and not from the hub: {error}"
             ) from error

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+import copy
+import itertools
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from tinkex import tokenizers
 from tinkex.api import models as models_api
 from tinkex.api import training as api
-from tinkex.api.call import read
 from tinkex.api.futures import Promise
-from tinkex.concurrency.futures import APIFuture, at_once
+from tinkex.api.models import State
+from tinkex.concurrency.futures import APIFuture, at_once, awaited, blocking, future_of
 from tinkex.concurrency.supervisor import Created
-from tinkex.errors import (
-    APIResponseValidationError,
-    ClientClosedError,
-    InputError,
-)
-from tinkex.http.transport import Response
-from tinkex.losses import custom as custom_loss
+from tinkex.errors import ClientClosedError, InputError
+from tinkex.http.transport import Transport
+from tinkex.losses.custom import CustomLossFn
+from tinkex.observability.caller_warnings import warn_caller
 from tinkex.polling.queue_state import QueueStateObserver
-from tinkex.polling.result import wait_or_resubmit
 from tinkex.sampling_client import SamplingClient
 from tinkex.session.session import Session
-from tinkex.training import create_model as creation
-from tinkex.training.forward_backward import Passes
-from tinkex.training.request_queue import Lane
+from tinkex.training import create_model, forward_backward
+from tinkex.training.request_queue import Call, Request, RequestQueue, single
 from tinkex.types import console
 from tinkex.types.checks import tinker_path, whole
 from tinkex.types.datum import Datum
-from tinkex.types.message import Message
 from tinkex.types.retry import RetryConfig
 from tinkex.types.training import (
     AdamParams,
@@ -54,7 +49,6 @@ if TYPE_CHECKING:
     from tinkex.types.server import GetInfoResponse
 
 T = TypeVar("T")
-M = TypeVar("M", bound=Message)
 
 
 class TrainingClient(Created, QueueStateObserver):
@@ -66,16 +60,32 @@ class TrainingClient(Created, QueueStateObserver):
     server refused it (the next call goes on), and ``ClientPoisonedError`` once the state of the model cannot
     be known; then every later call raises that at once. Bad input raises ``InputError`` before anything is sent.
 
+    The ``_async`` twin of a call is a coroutine: awaiting it starts the call and gives its future.
+
     After a fork the model may be trained by the parent or by the child, not by both: they would give the
     same numbers to different requests.
+
+    Example::
+
+        with tinkex.ServiceClient(base_url="local://") as service:
+            training = service.create_lora_training_client("tinkex/byte-lm", rank=8)
+            tokens = training.get_tokenizer().encode("The sea is blue.")
+            datum = types.Datum(
+                model_input=types.ModelInput.from_ints(tokens[:-1]),
+                loss_fn_inputs={"target_tokens": tokens[1:], "weights": [1.0] * (len(tokens) - 1)},
+            )
+            for step in range(3):
+                forward_backward = training.forward_backward([datum], "cross_entropy")
+                optim = training.optim_step(types.AdamParams(learning_rate=1e-2))
+                optim.result()  # both calls are on their way before this waits
+                print(step, forward_backward.result().metrics["loss:sum"])
     """
 
-    def __init__(self, session: Session, model_id: str, base_model: str | None = None) -> None:
+    def __init__(self, session: Session, queue: RequestQueue, base_model: str | None = None) -> None:
         self._session = session
-        self.model_id = model_id
+        self.model_id: str = queue.model_id
         self._base_model = base_model
-        self._lane = Lane(session, model_id)
-        self._passes = Passes(self._lane)
+        self._queue = queue
 
     def __repr__(self) -> str:
         return f"TrainingClient({self.model_id!r})"
@@ -90,17 +100,14 @@ class TrainingClient(Created, QueueStateObserver):
         optimizer: OptimizerConfig | None,
     ) -> TrainingClient:
         session.check()
-        model_id = creation.create(session, base_model, lora_config, user_metadata, optimizer)
-        return cls(session, model_id, base_model)
+        model = create_model.create(session, base_model, lora_config, user_metadata, optimizer)
+        return cls(session, model.queue, model.base_model)
 
     @classmethod
-    def _create_from_state(cls, session: Session, state: creation.State) -> TrainingClient:
+    def _create_from_state(cls, session: Session, state: State) -> TrainingClient:
         session.check()
-        made = creation.create_from_state(session, state)
-        client = cls(session, made.model_id, made.base_model)
-        if not made.loaded:
-            client._load(state.path, state.with_optimizer, state.weights_access_token).result()
-        return client
+        model = create_model.create_from_state(session, state)
+        return cls(session, model.queue, model.base_model)
 
     def forward(
         self,
@@ -108,10 +115,15 @@ class TrainingClient(Created, QueueStateObserver):
         loss_fn: str,
         loss_fn_config: Mapping[str, float | str] | None = None,
     ) -> APIFuture[ForwardBackwardOutput]:
-        """The loss and logprobs of ``data``, without gradients. Arguments as ``forward_backward``."""
-        return self._pass(data, loss_fn, loss_fn_config, True)
+        """Compute the loss and logprobs of ``data`` without gradients.
 
-    forward_async = at_once(forward)
+        Arguments and output are those of ``forward_backward``.
+        """
+        return self._pass(data, loss_fn, loss_fn_config, forward_only=True)
+
+    @at_once(forward)
+    async def forward_async(self) -> None:
+        """A coroutine that starts ``forward`` and returns its future."""
 
     def forward_backward(
         self,
@@ -119,50 +131,80 @@ class TrainingClient(Created, QueueStateObserver):
         loss_fn: str,
         loss_fn_config: Mapping[str, float | str] | None = None,
     ) -> APIFuture[ForwardBackwardOutput]:
-        """Add the gradients of the loss of ``data`` to the model's.
+        """Compute the loss of ``data`` and add its gradients to those that the model has.
 
         ``loss_fn`` is ``cross_entropy``, ``importance_sampling``, ``ppo``, ``cispo`` or another that the
         server knows, with its settings in ``loss_fn_config``. The output has one mapping per datum, in
-        order, whose ``logprobs`` have the shape of the datum's ``target_tokens``. A large batch travels as
-        several requests; the output is of the whole.
-        """
-        return self._pass(data, loss_fn, loss_fn_config, False)
+        order, whose ``logprobs`` (natural log) have the shape of the datum's ``target_tokens``, and the
+        ``metrics`` of the whole batch. A large batch travels as several requests; the output is of the whole.
 
-    forward_backward_async = at_once(forward_backward)
+        Raises ``InputError`` for an empty batch or a malformed datum, before anything is sent.
+
+        Example::
+
+            with tinkex.ServiceClient(base_url="local://") as service:
+                training = service.create_lora_training_client("tinkex/byte-lm")
+                datum = types.Datum(
+                    model_input=types.ModelInput.from_ints([72, 101, 108, 108]),  # 4 tokens
+                    loss_fn_inputs={  # the token after each of them, and how much each counts
+                        "target_tokens": [101, 108, 108, 111],
+                        "weights": [0.0, 0.0, 1.0, 1.0],
+                    },
+                )
+                output = training.forward_backward([datum], "cross_entropy").result()
+                print(output.loss_fn_outputs[0]["logprobs"].shape)  # [4]
+        """
+        return self._pass(data, loss_fn, loss_fn_config, forward_only=False)
+
+    @at_once(forward_backward)
+    async def forward_backward_async(self) -> None:
+        """A coroutine that starts ``forward_backward`` and returns its future."""
 
     def forward_backward_custom(
         self,
         data: Sequence[Datum],
-        loss_fn: custom_loss.CustomLossFn,
+        loss_fn: CustomLossFn,
         *,
         loss_type_input: Literal["logprobs"] | None = None,
     ) -> APIFuture[ForwardBackwardOutput]:
-        """Add the gradients of a loss of your own over the logprobs of ``data``.
+        """Add the gradients of a loss of your own, computed from the logprobs of ``data``.
 
         ``loss_fn(data, logprobs)`` runs here, on a worker thread, and returns ``(loss, metrics)`` over torch
         tensors, or without torch ``(loss, metrics, gradients)`` over numpy arrays; see ``CustomLossFn``.
         Takes a forward and a backward pass; later calls of this client wait for both. A ``LossHandle`` that
         the server runs takes one pass, with ``data`` as it is; a datum must have all that the loss reads.
         ``loss_type_input`` has no effect: a loss is always of logprobs.
+
+        The future also raises what ``loss_fn`` raises, and ``InputError`` if it returns no loss.
+
+        Example::
+
+            def likelihood(data, logprobs):  # without torch: the loss, metrics, and d loss / d logprob
+                return -sum(each.sum() for each in logprobs), {}, [0 * each - 1 for each in logprobs]
+
+            with tinkex.ServiceClient(base_url="local://") as service:
+                training = service.create_lora_training_client("tinkex/byte-lm")
+                prompt = types.ModelInput.from_ints([72, 101, 108, 108])
+                datum = types.Datum(prompt, {"target_tokens": [101, 108, 108, 111]})
+                print(training.forward_backward_custom([datum], likelihood).result().metrics["loss:sum"])
         """
-        from tinkex.losses.traced import LossHandle  # here, for few scripts need it
+        from tinkex.losses.traced import LossHandle
 
         if loss_type_input not in (None, "logprobs"):
             raise InputError(f"loss_type_input must be 'logprobs', not {loss_type_input!r}")
         if loss_type_input is not None:
-            warnings.warn("loss_type_input has no effect", DeprecationWarning, stacklevel=2)
+            warn_caller("loss_type_input has no effect", DeprecationWarning)
         data = _checked(data)
         if isinstance(loss_fn, LossHandle):
             loss_fn.check(data, self._session.id)
             if loss_fn.loss_id is not None:
                 return self.forward_backward(data, "custom", {"loss_id": loss_fn.loss_id})
-        forward = custom_loss.forward_data(data)
-        return self._lane.submit(
-            lambda: self._passes.run_custom(data, forward, loss_fn, self.on_queue_state_change),
-            lambda output: output,
-        )
+        work = forward_backward.with_custom_loss(data, loss_fn, self._session.flags)
+        return self._queue.in_turn("forward_backward_custom", work, self.on_queue_state_change)
 
-    forward_backward_custom_async = at_once(forward_backward_custom)
+    @at_once(forward_backward_custom)
+    async def forward_backward_custom_async(self) -> None:
+        """A coroutine that starts ``forward_backward_custom`` and returns its future."""
 
     def optim_step(
         self,
@@ -170,9 +212,13 @@ class TrainingClient(Created, QueueStateObserver):
         *,
         adam_params: AdamParams | None = None,
     ) -> APIFuture[OptimStepResponse]:
-        """Update the weights by the gradients so far, and clear these.
+        """Update the weights with the gradients added up so far, then set the gradients to zero.
 
-        ``AdamParams()`` unless given; other families (``OptimParams``) for models made with that optimizer.
+        Without arguments the step is one of ``AdamParams()``, whose learning rate is 1e-4. ``OptimParams``
+        are for models that were made with another family of optimizers. ``adam_params`` is another name of
+        the first argument.
+
+        Raises ``InputError`` for parameters that are not finite or out of range, before anything is sent.
         """
         params = optim_params or adam_params or AdamParams()
         if optim_params is not None and adam_params is not None:
@@ -180,10 +226,11 @@ class TrainingClient(Created, QueueStateObserver):
         if not isinstance(params, (AdamParams, OptimParams)):
             raise InputError(f"optim_step takes AdamParams or OptimParams, not {type(params).__name__}")
         params.check()
-        name = "adam_params" if isinstance(params, AdamParams) else "optimizer_params"
-        return self._submit_raw("/optim_step", {name: params.to_wire()}, "OptimStep", _read_optim_step)
+        return self._submit("optim_step", partial(api.optim_step, params=copy.copy(params)))
 
-    optim_step_async = at_once(optim_step)
+    @at_once(optim_step)
+    async def optim_step_async(self) -> None:
+        """A coroutine that starts ``optim_step`` and returns its future."""
 
     def save_state(
         self,
@@ -192,231 +239,273 @@ class TrainingClient(Created, QueueStateObserver):
         overwrite: bool = False,
         user_metadata: Mapping[str, str] | None = None,
     ) -> APIFuture[SaveWeightsResponse]:
-        """Save weights and optimizer state; the response's ``path`` is what to load.
+        """Save weights and optimizer state under ``name``; the response's ``path`` is what to load.
 
-        ``ttl_seconds`` (3600 to ten years) is how long they are kept, None for ever; ``overwrite`` replaces a
-        state of this name.
+        ``ttl_seconds`` (3600, an hour, to ten years) is how long they are kept, None for ever; ``overwrite``
+        replaces a state of the same name, which is else an error of the server.
+
+        Example::
+
+            with tinkex.ServiceClient(base_url="local://") as service:
+                training = service.create_lora_training_client("tinkex/byte-lm")
+                path = training.save_state("step-0", ttl_seconds=24 * 3600).result().path
+                again = service.create_training_client_from_state_with_optimizer(path)
         """
-        fields = _save_fields(name, ttl_seconds)
-        if overwrite:
-            fields["overwrite"] = True
-        if user_metadata is not None:
-            fields["user_metadata"] = dict(user_metadata)
-        return self._submit_raw("/save_weights", fields, "SaveWeights", self._read_checkpoint)
+        _check_checkpoint(name, ttl_seconds)
+        save = partial(
+            api.save_weights,
+            name=name,
+            ttl_seconds=ttl_seconds,
+            overwrite=overwrite,
+            user_metadata=_copied(user_metadata),
+        )
+        remember = partial(_remember_checkpoint, self._queue)
+        return self._queue.submit(Call("save_state", [save], remember), self.on_queue_state_change)
 
-    save_state_async = at_once(save_state)
+    @at_once(save_state)
+    async def save_state_async(self) -> None:
+        """A coroutine that starts ``save_state`` and returns its future."""
 
     def load_state(
         self, path: str, weights_access_token: str | None = None
     ) -> APIFuture[LoadWeightsResponse]:
-        """Load saved weights into this model. Newer servers want ``create_training_client_from_state`` instead.
+        """Load the weights saved at ``path``, ``tinker://...``, into this model.
 
-        ``weights_access_token`` opens a checkpoint of another account.
+        ``weights_access_token`` opens a checkpoint of another account. Newer servers refuse this call; use
+        ``ServiceClient.create_training_client_from_state`` there.
         """
-        return self._load(path, False, weights_access_token)
+        return self._load(path, weights_access_token, optimizer=False)
 
-    load_state_async = at_once(load_state)
+    @at_once(load_state)
+    async def load_state_async(self) -> None:
+        """A coroutine that starts ``load_state`` and returns its future."""
 
     def load_state_with_optimizer(
         self, path: str, weights_access_token: str | None = None
     ) -> APIFuture[LoadWeightsResponse]:
-        """As ``load_state``, with the optimizer state."""
-        return self._load(path, True, weights_access_token)
+        """Load the weights and the optimizer state saved at ``path``; otherwise as ``load_state``."""
+        return self._load(path, weights_access_token, optimizer=True)
 
-    load_state_with_optimizer_async = at_once(load_state_with_optimizer)
+    @at_once(load_state_with_optimizer)
+    async def load_state_with_optimizer_async(self) -> None:
+        """A coroutine that starts ``load_state_with_optimizer`` and returns its future."""
 
     def save_weights_for_sampler(
         self, name: str, ttl_seconds: int | None = None, user_metadata: Mapping[str, str] | None = None
     ) -> APIFuture[SaveWeightsForSamplerResponse]:
-        """Save the weights for ``create_sampling_client(path)``."""
-        fields = _save_fields(name, ttl_seconds)
-        if user_metadata is not None:
-            fields["user_metadata"] = dict(user_metadata)
-        return self._submit(
-            "/save_weights_for_sampler", fields, "SaveWeightsForSampler", SaveWeightsForSamplerResponse
-        )
+        """Save the weights under ``name`` for samplers; ``create_sampling_client`` takes the response's ``path``.
 
-    save_weights_for_sampler_async = at_once(save_weights_for_sampler)
+        ``ttl_seconds`` (3600, an hour, to ten years) is how long they are kept, None for ever.
+
+        Example::
+
+            with tinkex.ServiceClient(base_url="local://") as service:
+                training = service.create_lora_training_client("tinkex/byte-lm")
+                path = training.save_weights_for_sampler("trained").result().path
+                sampler = service.create_sampling_client(path)
+        """
+        _check_checkpoint(name, ttl_seconds)
+        save = partial(
+            api.save_weights_for_sampler,
+            name=name,
+            ttl_seconds=ttl_seconds,
+            user_metadata=_copied(user_metadata),
+        )
+        return self._submit("save_weights_for_sampler", save)
+
+    @at_once(save_weights_for_sampler)
+    async def save_weights_for_sampler_async(self) -> None:
+        """A coroutine that starts ``save_weights_for_sampler`` and returns its future."""
 
     def save_weights_external(
         self, name: str, ttl_seconds: int | None = None, age_encryption_recipients: list[str] | None = None
     ) -> APIFuture[SaveWeightsExternalResponse]:
-        """Save the weights in a format for other programs, encrypted for the ``age`` recipients if given."""
-        fields = _save_fields(name, ttl_seconds)
-        if age_encryption_recipients is not None:
-            fields["age_encryption_recipients"] = list(age_encryption_recipients)
-        return self._submit(
-            "/save_weights_external", fields, "SaveWeightsExternal", SaveWeightsExternalResponse
+        """Save the weights under ``name`` in a format for other programs.
+
+        ``age_encryption_recipients`` are the public keys of those for whom the files are encrypted (with
+        ``age``); without any they are not encrypted. ``ttl_seconds`` is as in ``save_state``.
+        """
+        _check_checkpoint(name, ttl_seconds)
+        recipients = None if age_encryption_recipients is None else list(age_encryption_recipients)
+        save = partial(
+            api.save_weights_external,
+            name=name,
+            ttl_seconds=ttl_seconds,
+            age_encryption_recipients=recipients,
         )
+        return self._submit("save_weights_external", save)
 
-    save_weights_external_async = at_once(save_weights_external)
+    @at_once(save_weights_external)
+    async def save_weights_external_async(self) -> None:
+        """A coroutine that starts ``save_weights_external`` and returns its future."""
 
+    @blocking
     def save_weights_and_get_sampling_client(
         self,
         name: str | None = None,
         retry_config: RetryConfig | None = None,
         record_stability_info: bool = False,
         kind: SamplingClientKind = "snapshot",
-    ) -> SamplingClient:
-        """A sampling client on the weights as they are after the calls made so far. Blocks until it is ready.
-
-        ``kind="inflight"`` publishes weights that this model's later publications change in place, for
-        samplers that follow the training. ``name`` has no effect; ``record_stability_info`` as of
-        ``ServiceClient.create_sampling_client``.
-        """
-        return self.save_weights_and_get_sampling_client_async(
-            name, retry_config, record_stability_info, kind
-        ).result()
-
-    def save_weights_and_get_sampling_client_async(
-        self,
-        name: str | None = None,
-        retry_config: RetryConfig | None = None,
-        record_stability_info: bool = False,
-        kind: SamplingClientKind = "snapshot",
     ) -> APIFuture[SamplingClient]:
-        """The same without blocking: a future of the client."""
+        """Open a sampler on the weights as they are after the calls made so far. Blocks until it is ready.
+
+        The weights are not kept as a checkpoint. ``kind="inflight"`` publishes weights that this model's
+        later publications change in place, for samplers that follow the training. ``name`` has no effect;
+        ``record_stability_info`` is as in ``ServiceClient.create_sampling_client``.
+
+        Example::
+
+            with tinkex.ServiceClient(base_url="local://") as service:
+                training = service.create_lora_training_client("tinkex/byte-lm")
+                sampler = training.save_weights_and_get_sampling_client()
+                prompt = types.ModelInput.from_ints(training.get_tokenizer().encode("The sea"))
+                print(sampler.sample(prompt, 1, types.SamplingParams(max_tokens=4)).result().sequences)
+        """
         if kind not in ("snapshot", "inflight"):
             raise InputError(f"kind must be 'snapshot' or 'inflight', not {kind!r}")
         if name is not None:
-            warnings.warn("name has no effect: these weights have no path", DeprecationWarning, stacklevel=2)
-        fields: dict[str, Any] = {"sampling_session_seq_id": self._session.next_sampler_number()}
-        if kind != "snapshot":
-            fields["kind"] = kind
+            warn_caller("name has no effect: these weights have no path", DeprecationWarning)
+        open_sampler = partial(
+            api.open_sampler, sampling_session_seq_id=self._session.next_sampler_number(), kind=kind
+        )
+        make = partial(
+            _sampling_client,
+            self._session,
+            base_model=self._base_model,
+            retry_config=retry_config,
+            record_stability_info=record_stability_info,
+        )
+        call = Call("save_weights_and_get_sampling_client", [open_sampler], make)
+        return self._queue.submit(call, self.on_queue_state_change)
 
-        def open_sampler(response: Response) -> SamplingClient:
-            answer = response.json()
-            if not isinstance(answer, dict):
-                raise APIResponseValidationError("the server's sampler is no JSON object", body=answer)
-            if answer.get("sampling_session_id"):
-                sampler = answer["sampling_session_id"]
-                return SamplingClient(
-                    self._session,
-                    sampler,
-                    retry_config,
-                    base_model=self._base_model,
-                    record_stability_info=record_stability_info,
-                )
-            if answer.get("path"):  # the server has no ephemeral samplers
-                return SamplingClient._create(
-                    self._session, answer["path"], None, retry_config, record_stability_info
-                )
-            raise APIResponseValidationError("the server named neither a sampler nor a path", body=answer)
+    @future_of(save_weights_and_get_sampling_client)
+    def save_weights_and_get_sampling_client_async(self) -> None:
+        """Start what ``save_weights_and_get_sampling_client`` does; returns a future of the client at once."""
 
-        return self._submit_raw("/save_weights_for_sampler", fields, "SaveWeightsForSampler", open_sampler)
-
+    @blocking
     def create_sampling_client(
         self, model_path: str, retry_config: RetryConfig | None = None, record_stability_info: bool = False
-    ) -> SamplingClient:
-        """A sampling client on saved weights, ``tinker://...``. Blocks until it is ready.
+    ) -> APIFuture[SamplingClient]:
+        """Open a sampler on saved weights, ``tinker://...``. Blocks until it is ready.
 
-        ``record_stability_info`` as of ``ServiceClient.create_sampling_client``.
+        Arguments and errors are as in ``ServiceClient.create_sampling_client``.
         """
         tinker_path("model_path", model_path)
-        return SamplingClient._create(self._session, model_path, None, retry_config, record_stability_info)
+        make = partial(
+            SamplingClient._create,
+            self._session,
+            model_path,
+            None,
+            retry_config,
+            record_stability_info=record_stability_info,
+        )
+        return self._session.start(make)
 
-    async def create_sampling_client_async(
-        self, model_path: str, retry_config: RetryConfig | None = None, record_stability_info: bool = False
-    ) -> SamplingClient:
-        """As ``create_sampling_client``, awaited."""
-        make = partial(self.create_sampling_client, model_path, retry_config, record_stability_info)
-        return await self._session.start(make)
+    @awaited(create_sampling_client)
+    async def create_sampling_client_async(self) -> None:
+        """A coroutine that returns the client of a sampler on saved weights once it is ready."""
 
     def get_info(self) -> GetInfoResponse:
-        """What this model is. Blocks for the round trip."""
-        from tinkex.api import info  # here, for few scripts need it
+        """Ask the server for the model's name, LoRA rank and tokenizer. Blocks for the round trip."""
+        from tinkex.api import info
 
         self._session.check()
         return info.get_info(self._session.transport, self.model_id)
 
     async def get_info_async(self) -> GetInfoResponse:
-        """As ``get_info``, awaited."""
+        """A coroutine that returns the model's name, LoRA rank and tokenizer."""
         return await self._session.start(self.get_info)
 
     def get_telemetry(self) -> Telemetry | None:
-        """Where to report events of one's own; None if telemetry is off."""
+        """The telemetry of this session, to report events of your own; None if telemetry is off."""
         return self._session.telemetry
 
     def get_console_url(self) -> str:
-        """The page of this model's training run; as ``ServiceClient.get_console_url``."""
+        """The URL of this model's training run in the web console; see ``ServiceClient.get_console_url``."""
         return console.page(self._session.transport.base_url, "training_runs", self.model_id)
 
     def get_tokenizer(self) -> Tokenizer:
-        """The tokenizer of this model; see ``tinkex.tokenizers.load``."""
+        """Load the tokenizer of this model, as ``tinkex.tokenizers.load`` does. Blocks.
+
+        Example::
+
+            with tinkex.ServiceClient(base_url="local://") as service:
+                tokenizer = service.create_lora_training_client("tinkex/byte-lm").get_tokenizer()
+                print(tokenizer.encode("Hello"), tokenizer.decode([72, 101, 108, 108, 111]))
+        """
         data = self.get_info().model_data
         return tokenizers.load(data.model_name or "", data.tokenizer_id)
 
     def unload(self) -> APIFuture[UnloadModelResponse]:
-        """Free the model on the server after the calls made so far; this client can do nothing more."""
-        session = self._session
-        unload = partial(models_api.unload_model, session.transport, self.model_id)
+        """Free the model on the server once the calls made so far are done.
 
-        def send() -> Promise:
-            promise = unload()
-            self._lane.close(ClientClosedError(f"model {self.model_id} was unloaded"))
-            return promise
+        Later calls of this client raise ``ClientClosedError``.
+        """
+        unloaded = ClientClosedError(f"model {self.model_id} was unloaded")
 
-        def wait(promise: Promise) -> UnloadModelResponse:
-            decode = partial(_read, UnloadModelResponse)
-            return wait_or_resubmit(session.transport, session.flags, promise, unload, "UnloadModel", decode)
+        submissions = itertools.count()
 
-        return self._lane.submit(send, wait)
+        def unload(transport: Transport, model_id: str, _: int) -> Promise[UnloadModelResponse]:
+            # It has no number.
+            return models_api.unload_model(transport, model_id, again=next(submissions) > 0)
+
+        return self._queue.submit(single("unload", unload, closing=unloaded), self.on_queue_state_change)
 
     def close(self) -> None:
         """Send nothing more. The model stays on the server until its session ends; ``unload`` frees it."""
-        self._lane.close(ClientClosedError(f"the training client of model {self.model_id} was closed"))
+        self._queue.close(ClientClosedError(f"the training client of model {self.model_id} was closed"))
 
     def _pass(
         self,
         data: Sequence[Datum],
         loss_fn: str,
         loss_fn_config: Mapping[str, float | str] | None,
+        *,
         forward_only: bool,
     ) -> APIFuture[ForwardBackwardOutput]:
         batch = api.Batch(_checked(data), loss_fn, _checked_loss(loss_fn, loss_fn_config), forward_only)
-        return self._lane.submit(
-            partial(self._passes.send, batch),
-            lambda sent: self._passes.collect(sent, self.on_queue_state_change),
-        )
+        call = forward_backward.call(batch, self._session.flags)
+        return self._queue.submit(call, self.on_queue_state_change)
 
-    def _submit(self, path: str, fields: Mapping[str, Any], kind: str, result: type[M]) -> APIFuture[M]:
-        return self._submit_raw(path, fields, kind, partial(_read, result))
-
-    def _submit_raw(
-        self, path: str, fields: Mapping[str, Any], kind: str, decode: Callable[[Response], T]
-    ) -> APIFuture[T]:
-        def request(seq_id: int) -> Promise:
-            return api.submit(self._session.transport, path, self.model_id, seq_id, fields)
-
-        return self._lane.submit(
-            lambda: self._lane.send([request])[0],
-            lambda sent: self._lane.wait(sent, kind, decode, self.on_queue_state_change),
-        )
+    def _submit(self, name: str, request: Request[T]) -> APIFuture[T]:
+        return self._queue.submit(single(name, request), self.on_queue_state_change)
 
     def _load(
-        self, path: str, with_optimizer: bool, weights_access_token: str | None
+        self, path: str, weights_access_token: str | None, *, optimizer: bool
     ) -> APIFuture[LoadWeightsResponse]:
         tinker_path("path", path)
-        fields: dict[str, Any] = {"path": path, "optimizer": with_optimizer}
-        if weights_access_token is not None:
-            fields["weights_access_token"] = weights_access_token
-        return self._submit("/load_weights", fields, "LoadWeights", LoadWeightsResponse)
-
-    def _read_checkpoint(self, response: Response) -> SaveWeightsResponse:
-        saved = _read(SaveWeightsResponse, response)
-        self._lane.checkpoint = saved.path
-        return saved
+        load = partial(
+            api.load_weights, path=path, optimizer=optimizer, weights_access_token=weights_access_token
+        )
+        return self._submit("load_state", load)
 
 
-def _read_optim_step(response: Response) -> OptimStepResponse:
-    # By hand, for this is a hot path and dataclasses-json takes its time.
-    answer = response.json()
-    metrics = answer.get("metrics") if isinstance(answer, dict) else None
-    return OptimStepResponse(metrics if isinstance(metrics, dict) else None)
+def _remember_checkpoint(queue: RequestQueue, results: Sequence[SaveWeightsResponse]) -> SaveWeightsResponse:
+    [saved] = results
+    queue.checkpoint = saved.path
+    return saved
 
 
-def _read(kind: type[M], response: Response) -> M:
-    return read(kind, response.json())
+def _sampling_client(
+    session: Session,
+    results: Sequence[api.OpenedSampler],
+    *,
+    base_model: str | None,
+    retry_config: RetryConfig | None,
+    record_stability_info: bool,
+) -> SamplingClient:
+    [opened] = results
+    if opened.sampling_session_id is None:  # the server has no samplers without saved weights
+        return SamplingClient._create(
+            session, opened.path, None, retry_config, record_stability_info=record_stability_info
+        )
+    return SamplingClient(
+        session,
+        opened.sampling_session_id,
+        retry_config,
+        base_model=base_model,
+        record_stability_info=record_stability_info,
+    )
 
 
 def _checked(data: Sequence[Datum]) -> list[Datum]:
@@ -442,11 +531,12 @@ def _checked_loss(loss_fn: str, config: Mapping[str, float | str] | None) -> Map
     return dict(config) if config else None
 
 
-def _save_fields(name: str, ttl_seconds: int | None) -> dict[str, Any]:
+def _check_checkpoint(name: str, ttl_seconds: int | None) -> None:
     if not isinstance(name, str) or not name or "/" in name or name in (".", ".."):
         raise InputError(f"a checkpoint's name must be text without '/', not {name!r}")
-    fields: dict[str, Any] = {"path": name}
     if ttl_seconds is not None:
         whole("ttl_seconds", ttl_seconds, at_least=3600)
-        fields["ttl_seconds"] = ttl_seconds
-    return fields
+
+
+def _copied(user_metadata: Mapping[str, str] | None) -> dict[str, str] | None:
+    return None if user_metadata is None else dict(user_metadata)

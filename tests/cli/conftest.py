@@ -1,45 +1,50 @@
-"""Programs run as people run them: in processes of their own, outside the source tree."""
+"""The command line: in this process, which is quick, and as people run it, in one of its own."""
 
 from __future__ import annotations
 
-import os
-import subprocess
+import io
 import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import programs
 import pytest
+from commands import KEY, Outcome, Tinkex
+from programs import Command
 
-import tinkex
-
-RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
+from tinkex.cli.app import cli
 
 
 @pytest.fixture
-def run_python(tmp_path: Path) -> RunPython:
+def run_python(tmp_path: Path) -> Command:
     """``run_python(*arguments, **environment)`` runs the interpreter on the very ``tinkex`` under test."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("TINKER_")}
-    clean |= {"PYTHONPATH": str(Path(tinkex.__file__).parents[1]), "PYTHONIOENCODING": "utf-8"}
-
-    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, *arguments],
-            env={**clean, **environment},
-            cwd=tmp_path,
-            capture_output=True,
-            encoding="utf-8",
-            timeout=100,
-            check=False,
-        )
-
-    return run
+    return partial(programs.run_python, cwd=tmp_path)
 
 
 @pytest.fixture
-def tinkex_command(run_python: RunPython) -> RunPython:
+def tinkex_command(run_python: Command) -> Command:
     """``tinkex_command(*arguments, **environment)`` runs the command line."""
+    return partial(run_python, "-m", "tinkex.cli")
 
-    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return run_python("-m", "tinkex.cli", *arguments, **environment)
+
+@pytest.fixture
+def tinkex_here(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Tinkex:
+    """``tinkex_here(*arguments, stdin="")``, with a home and a working directory that are ``tmp_path``."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+
+    def run(*arguments: str, stdin: str = "") -> Outcome:
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            cli.main(list(arguments), prog_name="tinkex")
+        captured = capsys.readouterr()
+        assert KEY not in captured.out + captured.err
+        assert "Traceback" not in captured.err
+        status = exit_.value.code
+        return Outcome(status if isinstance(status, int) else 0, captured.out, captured.err)
 
     return run

@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import signal
-import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
+from commands import KEY, Tinkex
+from programs import Command, start_python
 from servers import Reply, ScriptedServer
 
 import tinkex
 from tinkex.cli import app, progress
 from tinkex.local import LocalServer
-
-from .commands import KEY, Tinkex, tinkex_here
-
-__all__ = ["tinkex_here"]
-Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @dataclass(frozen=True)
@@ -357,54 +352,30 @@ def test_help_loads_no_more_than_it_needs(run_python: Command) -> None:
 
 
 def test_serve(tinkex_here: Tinkex, tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(Path(tinkex.__file__).parents[1])}
-    command = [
-        sys.executable,
-        "-m",
-        "tinkex.cli",
-        "serve",
-        "--port",
-        "0",
-        "--directory",
-        str(tmp_path / "kept"),
-    ]
-    serving = subprocess.Popen(
-        [*command, "--api-key", KEY, "--format", "json"],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    where = ("--port", "0", "--directory", str(tmp_path / "kept"))
+    serving = start_python("-m", "tinkex.cli", "serve", *where, "--api-key", KEY, "--format", "json")
     try:
         assert serving.stdout is not None
         printed = "".join(iter(serving.stdout.readline, "}\n")) + "}"
         url = json.loads(printed)["base_url"]
         config = tinkex.Config(base_url=url, api_key=KEY, telemetry=False)
         with tinkex.RestClient(config=config) as client:
-            assert client.get_server_capabilities().result(10).supported_models
+            assert client.get_server_capabilities().result(60).supported_models
         tinkex_here("serve", "--port", url.rpartition(":")[2]).fails(1, "--port")
     finally:
         serving.send_signal(signal.SIGTERM)
-        rest, errors = serving.communicate(timeout=20)
+        rest, errors = serving.communicate(timeout=60)
     assert (serving.returncode, rest, errors) == (0, "", "")
 
 
 def test_a_reader_that_has_seen_enough(held: Held, tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(Path(tinkex.__file__).parents[1])}
-    writing = subprocess.Popen(
-        [sys.executable, "-m", "tinkex.cli", "checkpoint", "list"],
-        env=environment,
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    writing = start_python("-m", "tinkex.cli", "checkpoint", "list", cwd=tmp_path)
     assert writing.stdout is not None
     assert writing.stderr is not None
     writing.stdout.close()
     assert writing.stderr.read() == ""
     writing.stderr.close()
-    assert writing.wait(20) == 1
+    assert writing.wait(60) == 1
 
 
 class Terminal(io.StringIO):
@@ -431,13 +402,21 @@ def test_a_bar_shows_on_a_terminal_once_the_work_takes_long(
         update(1, 2)
     assert terminal.getvalue() == ""
 
-    monkeypatch.setattr(progress, "PATIENCE", 0.0)
+    monkeypatch.setattr(progress, "SHOW_AFTER", 0.0)
     monkeypatch.setenv("TERM", "xterm")
     with progress.progress("long work") as update:
         update(1, 2)
-        assert terminal.written.wait(10)
+        assert terminal.written.wait(60)
         click.echo("the output")
         update(2, 2)
     assert "long work" in terminal.getvalue()
     assert "the output" not in terminal.getvalue()
     assert capsys.readouterr().out == "the output\n"
+
+
+@pytest.mark.parametrize("command", [["model", "list", "--base-url", "local://"], ["serve"], ["quickstart"]])
+def test_a_missing_package_of_the_embedded_server_is_named_with_its_extra(
+    tinkex_here: Tinkex, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    tinkex_here(*command).fails(1, "numpy", "pip install 'tinkex[local]'")

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Callable
-from pathlib import Path
+
+from programs import REPOSITORY, Command
 
 from tinkex.cli.dataset import default_path, read_examples
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
-RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def output_of(run: subprocess.CompletedProcess[str]) -> str:
@@ -18,8 +15,8 @@ def output_of(run: subprocess.CompletedProcess[str]) -> str:
     return run.stdout
 
 
-def test_supervised_learns_its_file(run_python: RunPython) -> None:
-    output = output_of(run_python(str(EXAMPLES / "supervised.py"), str(default_path())))
+def test_supervised_learns_its_file(run_python: Command) -> None:
+    output = output_of(run_python(str(REPOSITORY / "examples" / "supervised.py"), str(default_path())))
     nats = [float(value) for value in re.findall(r"loss ([\d.]+) nats", output)]
     assert nats[0] > 5
     assert nats[-1] < 0.5
@@ -27,8 +24,8 @@ def test_supervised_learns_its_file(run_python: RunPython) -> None:
     assert first.prompt + first.completion in output
 
 
-def test_reinforcement_raises_the_reward(run_python: RunPython) -> None:
-    output = output_of(run_python(str(EXAMPLES / "reinforcement.py")))
+def test_reinforcement_raises_the_reward(run_python: Command) -> None:
+    output = output_of(run_python(str(REPOSITORY / "examples" / "reinforcement.py")))
     rewards = [float(value) for value in re.findall(r"mean reward ([\d.]+)", output)]
     assert rewards[0] < 0.3
     assert rewards[-1] > 0.8

@@ -9,14 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import KEY, Tinkex
 from servers import Reply, Request, ScriptedServer
 
 import tinkex
 from tinkex.local import LocalServer
-
-from .commands import KEY, Tinkex, tinkex_here
-
-__all__ = ["tinkex_here"]
 
 ABOUT_THE_KEY = {
     "key_id": 77,
@@ -144,5 +141,6 @@ def test_a_damaged_file_is_named_and_not_shown(tinkex_here: Tinkex, stored: Path
     with pytest.raises(tinkex.ConfigError) as caught:
         tinkex.Config.from_env()
     assert KEY not in str(caught.value)
-    assert caught.value.__suppress_context__
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
     assert tinkex.Config.from_env(base_url="local://").is_local

@@ -5,22 +5,19 @@ from __future__ import annotations
 import base64
 import http.server
 import json
-import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import KEY, Tinkex
+from programs import Command
 
 import tinkex
 from tinkex.local import LocalServer
 
-from .commands import KEY, Tinkex, tinkex_here
-
-__all__ = ["tinkex_here"]
-Command = Callable[..., "subprocess.CompletedProcess[str]"]
 HUB_TOKEN = "hf_of_these_tests"
 COMMIT = "0" * 40
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from programs import Command
 
 import tinkex
 from tinkex.local import LocalServer
-
-Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 PROSE = """\
 A lighthouse keeper counts the ships that pass at night.

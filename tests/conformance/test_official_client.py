@@ -31,7 +31,7 @@ def server_url() -> Iterator[str]:
                 pytest.fail(f"the server ended with status {process.wait()} before it listened")
         finally:
             process.terminate()
-            process.communicate(timeout=10)
+            process.communicate(timeout=60)
 
 
 @pytest.fixture(scope="module")

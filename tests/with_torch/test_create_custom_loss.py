@@ -63,7 +63,7 @@ def on_server(running_losses: ScriptedServer) -> Iterator[tinkex.ServiceClient]:
 
 
 def test_a_loss_is_sent_as_its_graph(server: ScriptedServer, on_server: tinkex.ServiceClient) -> None:
-    handle = on_server.create_custom_loss(nll, RANKS).result(10)
+    handle = on_server.create_custom_loss(nll, RANKS).result(60)
     [request] = server.requests.to("/create_custom_loss")
 
     def ref(name: str) -> dict[str, str]:
@@ -126,7 +126,7 @@ def test_arguments_of_every_kind_are_encoded(
     args: list[Any],
     kwargs: dict[str, Any],
 ) -> None:
-    on_server.create_custom_loss(lambda logprobs: (step(logprobs), {}), {"logprobs": 1}).result(10)
+    on_server.create_custom_loss(lambda logprobs: (step(logprobs), {}), {"logprobs": 1}).result(60)
     [request] = server.requests.to("/create_custom_loss")
     sent = request.json()["graph"]["nodes"][-2]  # the last before the output
     assert sent["args"][len(sent["args"]) - len(args) :] == args
@@ -137,9 +137,9 @@ def test_a_loss_of_the_server_takes_one_pass_with_the_data_as_it_is(
     server: ScriptedServer, on_server: tinkex.ServiceClient
 ) -> None:
     training = on_server.create_lora_training_client("base")
-    handle = on_server.create_custom_loss(nll, RANKS).result(10)
-    training.forward_backward_custom([DATUM], handle).result(10)
-    training.optim_step().result(10)
+    handle = on_server.create_custom_loss(nll, RANKS).result(60)
+    training.forward_backward_custom([DATUM], handle).result(60)
+    training.optim_step().result(60)
     assert seq_ids(server) == [1, 2]
     assert not server.requests.to("/forward")
     [request] = server.requests.to("/forward_backward")
@@ -152,7 +152,7 @@ def test_proto_names_the_loss_too(running_losses: ScriptedServer) -> None:
     running_losses.on("/forward_backward", lambda request: {"request_id": "loss-pass"})
     with tinkex.ServiceClient(config=config(running_losses, wire_format="proto")) as service:
         training = service.create_lora_training_client("base")
-        handle = service.create_custom_loss(nll, RANKS).result(10)
+        handle = service.create_custom_loss(nll, RANKS).result(60)
         training.forward_backward_custom([DATUM], handle)
         [request] = running_losses.requests.wait_for("/forward_backward")
     sent = pb.ForwardBackwardRequest.FromString(request.body)
@@ -164,9 +164,9 @@ def test_a_loss_of_this_process_sends_nothing_but_its_gradients(
     server: ScriptedServer, service: tinkex.ServiceClient
 ) -> None:
     training = service.create_lora_training_client("base")
-    handle = service.create_custom_loss(nll, RANKS).result(10)
+    handle = service.create_custom_loss(nll, RANKS).result(60)
     assert handle.loss_id is None
-    output = training.forward_backward_custom([DATUM, DATUM], handle).result(10)
+    output = training.forward_backward_custom([DATUM, DATUM], handle).result(60)
     assert output.metrics["loss:sum"] == output.metrics["custom/nll:sum"] == 3.0, "the logprobs are all -1"
     assert not server.requests.to("/create_custom_loss")
     [forward], [backward] = server.requests.to("/forward"), server.requests.to("/forward_backward")
@@ -279,7 +279,7 @@ def test_data_that_does_not_fit_a_loss_is_refused_before_anything_is_sent(
 ) -> None:
     client = request.getfixturevalue(where)
     training = client.create_lora_training_client("base")
-    handle = client.create_custom_loss(nll, RANKS).result(10)
+    handle = client.create_custom_loss(nll, RANKS).result(60)
     before = len(server.requests)
     with pytest.raises(tinkex.InputError, match=why):
         training.forward_backward_custom([DATUM, types.Datum(DATUM.model_input, inputs)], handle)
@@ -289,12 +289,12 @@ def test_data_that_does_not_fit_a_loss_is_refused_before_anything_is_sent(
 def test_a_loss_works_only_in_its_own_session(
     server: ScriptedServer, on_server: tinkex.ServiceClient
 ) -> None:
-    handle = on_server.create_custom_loss(nll, RANKS).result(10)
+    handle = on_server.create_custom_loss(nll, RANKS).result(60)
     with tinkex.ServiceClient(config=config(server)) as other:
         training = other.create_lora_training_client("base")
         with pytest.raises(tinkex.InputError, match=on_server.session_id):
             training.forward_backward_custom([DATUM], handle)
-        own = other.create_custom_loss(nll, RANKS).result(10)
+        own = other.create_custom_loss(nll, RANKS).result(60)
     assert own.session_id == other.session_id
     assert own.key == handle.key
 
@@ -306,10 +306,10 @@ def test_a_session_takes_a_loss_once_and_numbers_them(
         loss = -(logprobs * weights).sum()
         return loss, {"custom/nll:sum": loss}
 
-    on_server.create_custom_loss(nll, RANKS).result(10)
+    on_server.create_custom_loss(nll, RANKS).result(60)
     with pytest.raises(tinkex.InputError, match="as 'nll'"):
-        on_server.create_custom_loss(same, RANKS).result(10)
-    other = on_server.create_custom_loss(nll, {"logprobs": 2, "weights": 2}).result(10)
+        on_server.create_custom_loss(same, RANKS).result(60)
+    other = on_server.create_custom_loss(nll, {"logprobs": 2, "weights": 2}).result(60)
     assert other.loss_id == "loss-1"
     numbers = [r.json()["custom_loss_seq_id"] for r in server.requests.to("/create_custom_loss")]
     assert numbers == [0, 1]
@@ -322,8 +322,8 @@ def test_a_loss_that_the_server_refused_can_be_made_again(
     server.once(path, Reply(400, {"detail": "torch.exp is not allowed"}))
     refused = (tinkex.BadRequestError, tinkex.RequestFailedError)
     with pytest.raises(refused, match="is not allowed"):
-        on_server.create_custom_loss(nll, RANKS).result(10)
-    assert on_server.create_custom_loss(nll, RANKS).result(10).loss_id == "loss-1"
+        on_server.create_custom_loss(nll, RANKS).result(60)
+    assert on_server.create_custom_loss(nll, RANKS).result(60).loss_id == "loss-1"
 
 
 def test_a_call_does_not_wait_for_the_server_and_retries_the_same_bytes(
@@ -334,7 +334,7 @@ def test_a_call_does_not_wait_for_the_server_and_retries_the_same_bytes(
     future = on_server.create_custom_loss(nll, RANKS)
     assert not future.done()
     hang.release()
-    assert future.result(10).loss_id == "loss-0"
+    assert future.result(60).loss_id == "loss-0"
     first, again = server.requests.to("/create_custom_loss")
     assert first.body == again.body
 
@@ -343,12 +343,12 @@ def test_a_forgotten_promise_is_asked_for_again_with_the_same_bytes(
     server: ScriptedServer, on_server: tinkex.ServiceClient
 ) -> None:
     server.once("/retrieve_future", 410)
-    assert on_server.create_custom_loss(nll, RANKS).result(10).loss_id == "loss-0"
+    assert on_server.create_custom_loss(nll, RANKS).result(60).loss_id == "loss-0"
     first, again = server.requests.to("/create_custom_loss")
     assert first.body == again.body
     server.on("/retrieve_future", 410)
     with pytest.raises(tinkex.APIError, match="forgot a CreateCustomLoss request 3 times"):
-        on_server.create_custom_loss(nll, {"logprobs": 2, "weights": 2}).result(10)
+        on_server.create_custom_loss(nll, {"logprobs": 2, "weights": 2}).result(60)
 
 
 def test_an_answer_without_a_loss_id_is_no_loss(
@@ -357,7 +357,7 @@ def test_an_answer_without_a_loss_id_is_no_loss(
     loss = when(lambda request: request.json()["request_id"] == "loss-0", {"type": "create_custom_loss"})
     server.once("/retrieve_future", loss)
     with pytest.raises(tinkex.APIResponseValidationError, match="CreateCustomLossResponse"):
-        on_server.create_custom_loss(nll, RANKS).result(10)
+        on_server.create_custom_loss(nll, RANKS).result(60)
 
 
 def test_losses_traced_at_once_leave_torch_as_it_was(on_server: tinkex.ServiceClient) -> None:
@@ -371,11 +371,11 @@ def test_losses_traced_at_once_leave_torch_as_it_was(on_server: tinkex.ServiceCl
 
     def ends_last(logprobs: Any) -> Any:
         other_too.set()
-        thread.join(10)
+        thread.join(60)
         return logprobs.mean(), {}
 
     thread = threading.Thread(target=on_server.create_custom_loss, args=(begins_first, {"logprobs": 1}))
     thread.start()
-    assert tracing.wait(10)
-    on_server.create_custom_loss(ends_last, {"logprobs": 1}).result(10)
+    assert tracing.wait(60)
+    on_server.create_custom_loss(ends_last, {"logprobs": 1}).result(60)
     assert torch.nn.Module.__call__ is original

@@ -102,8 +102,8 @@ def train(
     for _ in range(STEPS):
         output = pass_(training)
         training.optim_step(PROPORTIONAL)
-        metrics.append(output.result(30).metrics)
-    after = training.forward(probe, "cross_entropy").result(30).loss_fn_outputs
+        metrics.append(output.result(60).metrics)
+    after = training.forward(probe, "cross_entropy").result(60).loss_fn_outputs
     return metrics, torch.cat([output["logprobs"].to_torch().reshape(-1) for output in after])
 
 
@@ -114,14 +114,14 @@ def test_a_torch_loss_trains_as_the_built_in_one(loss: Losses, width: int | None
     probe = data(cross_entropy, None)[0]
     with tinkex.ServiceClient(base_url="local://") as service:
         ranks: dict[str, Any] = dict.fromkeys(_parameters(loss), 1 if width is None else 2)
-        handle = service.create_custom_loss(loss, ranks).result(30)
+        handle = service.create_custom_loss(loss, ranks).result(60)
         assert handle.loss_id is None, "the embedded server runs no custom losses"
         of_batch = as_callable(loss)
         expected = train(service, lambda t: t.forward_backward(built_in, loss.__name__), probe)
         untrained = service.create_lora_training_client(MODEL, rank=4, seed=3).forward(probe, "cross_entropy")
         plain = train(service, lambda t: t.forward_backward_custom(custom, of_batch), probe)
         handled = train(service, lambda t: t.forward_backward_custom(custom, handle), probe)
-        before = torch.cat([out["logprobs"].to_torch() for out in untrained.result(30).loss_fn_outputs])
+        before = torch.cat([out["logprobs"].to_torch() for out in untrained.result(60).loss_fn_outputs])
     assert (expected[1] - before).abs().max() > 0.05, "training moved the model far more than rounding does"
     for metrics, logprobs in (plain, handled):
         torch.testing.assert_close(logprobs, expected[1], rtol=1e-4, atol=1e-4)
@@ -149,7 +149,7 @@ def test_inputs_come_at_the_ranks_that_were_declared(service: tinkex.ServiceClie
         return loss, {"custom/positions:sum": loss * 0 + logprobs.shape[0], "custom/scale:mean": scale}
 
     ranks: dict[str, Any] = {"logprobs": 2, "scale": 0, "target_distribution": 2}
-    handle = service.create_custom_loss(soft, ranks).result(30)
+    handle = service.create_custom_loss(soft, ranks).result(60)
     prompt = types.ModelInput.from_ints([1, 2])
     targets = torch.tensor([[3, 4], [5, 6]])
     share = torch.tensor([[0.25, 0.75], [0.5, 0.5]])
@@ -171,21 +171,21 @@ def test_inputs_come_at_the_ranks_that_were_declared(service: tinkex.ServiceClie
 def test_a_loss_that_is_no_scalar_reaches_the_caller_and_the_client_goes_on(
     service: tinkex.ServiceClient,
 ) -> None:
-    handle = service.create_custom_loss(lambda logprobs: (logprobs, {}), {"logprobs": 1}).result(30)
+    handle = service.create_custom_loss(lambda logprobs: (logprobs, {}), {"logprobs": 1}).result(60)
     training = service.create_lora_training_client(MODEL, rank=4)
     batch = data(cross_entropy, None)[0]
     with pytest.raises(tinkex.InputError, match=r"scalar, but has shape \[7\]"):
-        training.forward_backward_custom(batch, handle).result(30)
+        training.forward_backward_custom(batch, handle).result(60)
     with pytest.raises(RuntimeError, match="does not require grad"):
-        training.forward_backward_custom(batch, lambda data, lp: (torch.tensor(1.0), {})).result(30)
-    training.forward_backward(batch, "cross_entropy").result(30)
+        training.forward_backward_custom(batch, lambda data, lp: (torch.tensor(1.0), {})).result(60)
+    training.forward_backward(batch, "cross_entropy").result(60)
 
 
 def test_a_handle_can_be_called_as_it_will_be_run(service: tinkex.ServiceClient) -> None:
     def nll(logprobs: Any, weights: Any) -> tuple[Any, dict[str, Any]]:
         return -(logprobs * weights).sum(), {"custom/nll:mean": -logprobs.mean()}
 
-    handle = service.create_custom_loss(nll, {"logprobs": 1, "weights": 1}).result(30)
+    handle = service.create_custom_loss(nll, {"logprobs": 1, "weights": 1}).result(60)
     prompt = types.ModelInput.from_ints([1, 2])
     batch = [
         types.Datum(prompt, {"target_tokens": [1, 2], "weights": [weight, 0.0]}) for weight in (1.0, 2.0)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tracemalloc
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from programs import run_code
 from servers import ScriptedServer
 
 import tinkex
@@ -144,13 +142,10 @@ def test_torch_without_numpy_is_enough(server: ScriptedServer) -> None:
         datum = types.Datum(types.ModelInput.from_ints([1, 2]), inputs)
         def loss(data, logprobs):
             return ((logprobs[0] - data[0].loss_fn_inputs["goal"].to_torch()) ** 2).sum(), {}
-        print(training.forward_backward_custom([datum], loss).result(20).metrics["loss:sum"])
+        print(training.forward_backward_custom([datum], loss).result(60).metrics["loss:sum"])
         service.close()
     """
-    ran = subprocess.run(
-        [sys.executable, "-c", "if True:" + code, server.url],
-        cwd=Path(tinkex.__file__).parents[1], capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+    ran = run_code(code, server.url)
     assert ran.stdout.strip() == "5.0", ran.stderr
     [backward] = [r for r in server.requests.to("/forward_backward") if b'"weights"' in r.body]
     [sent] = backward.json()["forward_backward_input"]["data"]

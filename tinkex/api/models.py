@@ -1,14 +1,29 @@
-"""Making models and freeing them."""
+"""The endpoints that create a model, from a base model or a checkpoint, and unload it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-from tinkex.api.call import send
-from tinkex.api.futures import Promise, read_promise
+from tinkex.api.call import read
+from tinkex.api.futures import Done, Promise, Result, json_result, submit
+from tinkex.errors import APIResponseValidationError, NotFoundError
 from tinkex.http.transport import Transport
-from tinkex.types.training import LoraConfig, OptimizerConfig
+from tinkex.types.training import LoraConfig, OptimizerConfig, UnloadModelResponse
+
+
+@dataclass(frozen=True)
+class State:
+    """A checkpoint from which a model is created, and the settings of that model."""
+
+    path: str
+    with_optimizer: bool
+    base_model: str | None = None
+    user_metadata: Mapping[str, str] | None = None
+    weights_access_token: str | None = None
+    optimizer: OptimizerConfig | None = None
 
 
 def create_model(
@@ -17,10 +32,11 @@ def create_model(
     model_seq_id: int,
     base_model: str,
     lora_config: LoraConfig,
-    user_metadata: Mapping[str, str] | None,
-    optimizer: OptimizerConfig | None,
-) -> Promise:
-    """Make a LoRA model on ``base_model``; the result names its ``model_id``."""
+    *,
+    user_metadata: Mapping[str, str] | None = None,
+    optimizer: OptimizerConfig | None = None,
+) -> Promise[str]:
+    """Ask for a new LoRA model on ``base_model``; the result is the id of the model."""
     payload: dict[str, Any] = {
         "type": "create_model",
         "session_id": session_id,
@@ -29,40 +45,63 @@ def create_model(
         "lora_config": lora_config.to_wire(),
         **_optional(user_metadata, optimizer),
     }
-    return read_promise(send(transport, "POST", "/create_model", payload))
+    return _naming_the_model(submit(transport, "/create_model", payload, "CreateModel", _read_model_id))
 
 
-def create_model_from_weights(
-    transport: Transport,
-    session_id: str,
-    model_seq_id: int,
-    path: str,
-    with_optimizer: bool,
-    base_model: str | None,
-    user_metadata: Mapping[str, str] | None,
-    optimizer: OptimizerConfig | None,
-    weights_access_token: str | None,
-) -> Promise:
-    """Make a model from a checkpoint in one call; servers that cannot do that refuse it (404 or 422)."""
+def create_model_from_state(
+    transport: Transport, session_id: str, model_seq_id: int, state: State
+) -> Promise[str]:
+    """Ask for a new model with the weights of a checkpoint; the result is the id of the model.
+
+    A server that does not support this in one call refuses it, with 404 or 422.
+    """
     payload: dict[str, Any] = {
         "type": "load_weights",
         "session_id": session_id,
         "model_seq_id": model_seq_id,
-        "path": path,
-        "optimizer": with_optimizer,
-        **_optional(user_metadata, optimizer),
+        "path": state.path,
+        "optimizer": state.with_optimizer,
+        **_optional(state.user_metadata, state.optimizer),
     }
-    if base_model is not None:
-        payload["base_model"] = base_model
-    if weights_access_token is not None:
-        payload["weights_access_token"] = weights_access_token
-    return read_promise(send(transport, "POST", "/load_weights", payload))
+    if state.base_model is not None:
+        payload["base_model"] = state.base_model
+    if state.weights_access_token is not None:
+        payload["weights_access_token"] = state.weights_access_token
+    return _naming_the_model(submit(transport, "/load_weights", payload, "LoadWeights", _read_model_id))
 
 
-def unload_model(transport: Transport, model_id: str) -> Promise:
-    """Free the model on the server."""
+def unload_model(transport: Transport, model_id: str, *, again: bool = False) -> Promise[UnloadModelResponse]:
+    """Submit a request to free the model on the server.
+
+    A 404 means that the model is free where this request may be a repetition: one of its tries may have been
+    accepted before, or it was, and is sent ``again`` because the server forgot its promise.
+    """
     payload = {"type": "unload_model", "model_id": model_id}
-    return read_promise(send(transport, "POST", "/unload_model", payload))
+    try:
+        return submit(transport, "/unload_model", payload, "UnloadModel", _read_unloaded)
+    except NotFoundError as error:
+        if not (again or error.repeated):
+            raise
+    return Promise("", "UnloadModel", _read_unloaded, done=Done(UnloadModelResponse(model_id)))
+
+
+def _naming_the_model(promise: Promise[str]) -> Promise[str]:
+    """Return ``promise`` with a reader that takes the model id from the promise if the result has none."""
+    return replace(promise, read=partial(_read_model_id, promised=promise.model_id))
+
+
+def _read_model_id(result: Result, promised: str | None = None) -> str:
+    answer = result.json
+    if not isinstance(answer, dict) or answer.get("type") not in (None, "create_model", "load_weights"):
+        raise APIResponseValidationError("the server's result is no new model", body=answer)
+    model_id = answer.get("model_id") or promised
+    if not isinstance(model_id, str):
+        raise APIResponseValidationError("the server named no model_id", body=answer)
+    return model_id
+
+
+def _read_unloaded(result: Result) -> UnloadModelResponse:
+    return read(UnloadModelResponse, json_result(result, "unload_model"))
 
 
 def _optional(user_metadata: Mapping[str, str] | None, optimizer: OptimizerConfig | None) -> dict[str, Any]:

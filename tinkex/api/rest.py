@@ -1,87 +1,115 @@
-"""Administration: training runs, checkpoints, sessions."""
+"""The endpoints for training runs, checkpoints and sessions."""
 
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote, urljoin
+from urllib.parse import urljoin, urlsplit
 
-from tinkex.api.call import post, read, send
-from tinkex.errors import APIResponseValidationError, InputError, RequestFailedError
-from tinkex.http.transport import Response, Transport
+from tinkex.api.call import get, post, read, segment, send
+from tinkex.errors import APIResponseValidationError, NotFoundError, RequestFailedError
+from tinkex.http.transport import Transport
 from tinkex.types.rest import (
     CheckpointsListResponse,
     CopyWeightsResponse,
     ExternalWeightsUrlsResponse,
     GetSessionResponse,
     ListSessionsResponse,
+    TraceExportResponse,
     TrainingRun,
     TrainingRunsResponse,
 )
 from tinkex.types.session_search import SessionSearchRequest, SessionSearchResponse
+from tinkex.wire.validation import decode
 
 
 def list_training_runs(
     transport: Transport, limit: int, offset: int, access_scope: str, project_id: str | None
 ) -> TrainingRunsResponse:
-    """A page of training runs."""
+    """Get a page of training runs."""
     query = {"limit": limit, "offset": offset, "access_scope": access_scope, "project_id": project_id}
-    return read(TrainingRunsResponse, _get(transport, "/training_runs", **query))
+    return read(TrainingRunsResponse, get(transport, "/training_runs", **query))
 
 
 def get_training_run(transport: Transport, run: str, access_scope: str) -> TrainingRun:
-    """One training run."""
-    return read(TrainingRun, _get(transport, f"/training_runs/{segment(run)}", access_scope=access_scope))
+    """Get one training run."""
+    return read(TrainingRun, get(transport, f"/training_runs/{segment(run)}", access_scope=access_scope))
 
 
 def list_checkpoints(transport: Transport, run: str) -> CheckpointsListResponse:
-    """All checkpoints of a run."""
-    return read(CheckpointsListResponse, _get(transport, f"/training_runs/{segment(run)}/checkpoints"))
+    """Get all checkpoints of a training run."""
+    return read(CheckpointsListResponse, get(transport, f"/training_runs/{segment(run)}/checkpoints"))
 
 
 def list_user_checkpoints(transport: Transport, limit: int, offset: int) -> CheckpointsListResponse:
-    """A page of the caller's checkpoints over all runs."""
-    return read(CheckpointsListResponse, _get(transport, "/checkpoints", limit=limit, offset=offset))
+    """Get a page of the caller's checkpoints over all training runs."""
+    return read(CheckpointsListResponse, get(transport, "/checkpoints", limit=limit, offset=offset))
 
 
 def delete_checkpoint(transport: Transport, run: str, checkpoint_id: str) -> None:
-    """Delete a checkpoint for good."""
-    send(transport, "DELETE", checkpoint(run, checkpoint_id))
+    """Delete a checkpoint for good.
+
+    If a repeated try is answered with 404, an earlier try has deleted the checkpoint, which is no error.
+    """
+    try:
+        send(transport, "DELETE", checkpoint(run, checkpoint_id))
+    except NotFoundError as error:
+        if not error.repeated:
+            raise
 
 
-def set_published(transport: Transport, run: str, checkpoint_id: str, published: bool) -> None:
-    """Let everybody read a checkpoint, or only its owner again."""
-    send(transport, "POST" if published else "DELETE", checkpoint(run, checkpoint_id) + "/publish")
+def publish(transport: Transport, run: str, checkpoint_id: str) -> None:
+    """Let everybody read a checkpoint."""
+    send(transport, "POST", checkpoint(run, checkpoint_id) + "/publish")
+
+
+def unpublish(transport: Transport, run: str, checkpoint_id: str) -> None:
+    """Let only its owner read a checkpoint again."""
+    send(transport, "DELETE", checkpoint(run, checkpoint_id) + "/publish")
 
 
 def set_ttl(transport: Transport, run: str, checkpoint_id: str, ttl_seconds: int | None) -> None:
-    """Let a checkpoint expire in so many seconds from now, or never."""
+    """Let a checkpoint expire ``ttl_seconds`` from now, or never if that is None."""
     send(transport, "PUT", checkpoint(run, checkpoint_id) + "/ttl", {"ttl_seconds": ttl_seconds})
 
 
 def external_weights_urls(transport: Transport, run: str, checkpoint_id: str) -> ExternalWeightsUrlsResponse:
-    """Signed URLs of the files of a checkpoint."""
+    """Get the signed URLs of the files of a checkpoint."""
     path = checkpoint(run, checkpoint_id) + "/external_weights_urls"
-    return read(ExternalWeightsUrlsResponse, _get(transport, path))
+    return read(ExternalWeightsUrlsResponse, get(transport, path))
 
 
 def archive_url(transport: Transport, run: str, checkpoint_id: str) -> str:
-    """The signed URL of a checkpoint as one archive; raises ``InternalServerError`` 503 while it is made."""
+    """Get the signed URL of a checkpoint as one archive.
+
+    Raises ``InternalServerError`` with status 503 while the server still makes the archive. If the server sends
+    the archive itself, its answer is not read, and ``APIResponseValidationError`` is raised.
+    """
     path = checkpoint(run, checkpoint_id) + "/archive"
-    answer = transport.request("GET", path, final=(503,))
-    location = answer.headers.get("Location")
-    if not location or answer.status not in (301, 302, 303, 307, 308):
+    answer = transport.request("GET", path, final=(503,), expected=_REDIRECTS, limit=0)
+    if answer.status not in _REDIRECTS:
         raise APIResponseValidationError(
             f"the server answered {answer.status} instead of a redirect to the archive",
             method="GET",
             url=path,
         )
-    return urljoin(f"{transport.base_url}/api/v1{path}", location)
+    asked = f"{transport.base_url}/api/v1{path}"
+    return decode(
+        "link to an archive", lambda location: _absolute(asked, location), answer.headers.get("Location")
+    )
+
+
+def _absolute(asked: str, location: str | None) -> str:
+    """Where a redirect leads; raises ``ValueError`` for one that leads nowhere."""
+    url = urljoin(asked, location or "")
+    if not location or urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+        raise ValueError("it leads to no web server")
+    return url
 
 
 def copy_weights(
     transport: Transport, source: str, project: str, ttl_seconds: int | None, access_token: str | None
 ) -> str:
-    """Copy a checkpoint into a project; the path of the copy."""
+    """Copy a checkpoint into a project; return the path of the copy."""
     payload: dict[str, Any] = {"source_path": source, "destination_project_id": project}
     if ttl_seconds is not None:
         payload["ttl_seconds"] = ttl_seconds
@@ -90,19 +118,19 @@ def copy_weights(
 
 
 def list_sessions(transport: Transport, limit: int, offset: int, access_scope: str) -> ListSessionsResponse:
-    """A page of session ids."""
+    """Get a page of session ids."""
     query = {"limit": limit, "offset": offset, "access_scope": access_scope}
-    return read(ListSessionsResponse, _get(transport, "/sessions", **query))
+    return read(ListSessionsResponse, get(transport, "/sessions", **query))
 
 
 def get_session(transport: Transport, session_id: str, access_scope: str) -> GetSessionResponse:
-    """One session."""
-    answer = _get(transport, f"/sessions/{segment(session_id)}", access_scope=access_scope)
+    """Get the training runs and samplers of a session."""
+    answer = get(transport, f"/sessions/{segment(session_id)}", access_scope=access_scope)
     return read(GetSessionResponse, answer)
 
 
 def search_sessions(transport: Transport, request: SessionSearchRequest) -> SessionSearchResponse:
-    """A page of the sessions that match."""
+    """Get a page of the sessions that match."""
     return read(SessionSearchResponse, post(transport, "/sessions/search", request.to_wire()))
 
 
@@ -112,39 +140,26 @@ def assign_session_project(transport: Transport, session_id: str, project_id: st
 
 
 def trace_export_url(transport: Transport, session_id: str) -> str | None:
-    """The signed URL of a session's trace, None while it is being made.
+    """Get the signed URL of a session's trace, or None while the server still makes it.
 
-    Raises ``RequestFailedError`` if it could not be made.
+    Raises ``RequestFailedError`` if the server could not make the trace.
     """
-    answer = _get(transport, f"/sessions/{segment(session_id)}/trace_export")
-    fields = answer if isinstance(answer, dict) else {}
-    status, url = fields.get("status"), fields.get("url")
-    if status == "failed":
+    export = read(TraceExportResponse, get(transport, f"/sessions/{segment(session_id)}/trace_export"))
+    if export.status == "failed":
         raise RequestFailedError(
-            f"the trace of session {session_id} could not be made: {fields.get('error')}",
-            session_id,
-            "server",
+            f"the trace of session {session_id} could not be made: {export.error}", session_id, "server"
         )
-    if status == "ready" and isinstance(url, str):
-        return url
-    if status != "pending":
-        raise APIResponseValidationError("the server's answer is no state of a trace export", body=answer)
+    if export.status == "ready" and export.url is not None:
+        return export.url
+    if export.status != "pending":
+        raise APIResponseValidationError(f"a trace export cannot be {export.status!r} without a url")
     return None
 
 
-def segment(text: str) -> str:
-    """``text`` as one segment of a URL path; raises ``InputError`` for what cannot be one."""
-    if not isinstance(text, str) or text in ("", ".", ".."):
-        raise InputError(f"not an id: {text!r}")
-    return quote(text, safe=":@")
-
-
 def checkpoint(run: str, checkpoint_id: str) -> str:
-    """The path of a checkpoint, whose id is ``kind/name`` (some servers: ``name``)."""
+    """Return the URL path of a checkpoint. ``checkpoint_id`` is ``kind/name``, on some servers ``name``."""
     parts = str(checkpoint_id).split("/")
     return f"/training_runs/{segment(run)}/checkpoints/" + "/".join(segment(part) for part in parts)
 
 
-def _get(transport: Transport, path: str, **query: object) -> Any:
-    answer: Response = transport.request("GET", path, query=query)
-    return answer.json()
+_REDIRECTS = (301, 302, 303, 307, 308)

@@ -1,15 +1,15 @@
-"""The server as a whole, and sessions."""
+"""The endpoints for the flags of a server and for sessions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from tinkex.api.call import post, read, send
-from tinkex.api.futures import Promise, read_promise
+from tinkex.api.call import post, read, segment
+from tinkex.api.futures import Promise, Result, json_result, submit
 from tinkex.config import Config
-from tinkex.errors import APIResponseValidationError, NotFoundError
+from tinkex.errors import APIStatusError, NotFoundError, SessionEndedError, describe_body
 from tinkex.http.transport import Transport
 from tinkex.types.flags import (
     CreateSessionResponse,
@@ -21,29 +21,29 @@ if TYPE_CHECKING:
     from tinkex.types.custom_loss import CustomLossGraph, CustomLossInput
 
 PROTOCOL_VERSION = "0.38.0"
-"""The protocol version this client speaks; the hosted service gates on it."""
+"""The version of the protocol. The hosted service refuses clients with an old one."""
 
 
 def client_config(transport: Transport) -> ServerFlags:
-    """How the server wants to be spoken to; the defaults where it has no such endpoint."""
+    """Get the flags of the server, or the defaults if it has no such endpoint or answers null."""
     try:
         answer = post(transport, "/client/config", {"sdk_version": PROTOCOL_VERSION})
     except NotFoundError:
         return ServerFlags()
-    return read(ServerFlags, _without_nulls(answer))
+    return read(ServerFlags, {} if answer is None else answer)
 
 
 def dynamic_config(transport: Transport) -> DynamicFlags:
-    """The flags that may change while a client lives; the defaults where there is no such endpoint."""
+    """Get the flags that may change, or the defaults if the server has no such endpoint or answers null."""
     try:
         answer = post(transport, "/client/dynamic_config", {"sdk_version": PROTOCOL_VERSION}, tries=1)
     except NotFoundError:
         return DynamicFlags()
-    return read(DynamicFlags, _without_nulls(answer))
+    return read(DynamicFlags, {} if answer is None else answer)
 
 
 def create_session(transport: Transport, config: Config) -> CreateSessionResponse:
-    """Open a session with the tags, metadata, project and display name of ``config``."""
+    """Start a session with the tags, metadata, project and display name of ``config``."""
     payload: dict[str, Any] = {
         "type": "create_session",
         "tags": list(config.tags),
@@ -58,21 +58,39 @@ def create_session(transport: Transport, config: Config) -> CreateSessionRespons
 
 
 def heartbeat(transport: Transport, session_id: str, timeout: float) -> None:
-    """Tell the server that the session is in use. One try of ``timeout`` seconds."""
+    """Tell the server that the session is in use, in one try of ``timeout`` seconds.
+
+    Raises ``SessionEndedError`` if the answer means that the session has ended.
+    """
     payload = {"type": "session_heartbeat", "session_id": session_id}
-    post(transport, "/session_heartbeat", payload, timeout=timeout, tries=1)
+    try:
+        post(transport, "/session_heartbeat", payload, timeout=timeout, tries=1)
+    except APIStatusError as error:
+        status = error.status_code
+        refused_by_the_server = status < 500 and isinstance(error.body, dict)
+        if status in _SESSION_OVER or (refused_by_the_server and status not in _SESSION_UNTOUCHED):
+            raise SessionEndedError(
+                f"session {session_id} has ended: {status} {describe_body(error.body)}", session_id, status
+            ) from error
+        raise
+
+
+_SESSION_OVER = frozenset({401, 403, 404, 410})
+"""Statuses of a heartbeat that mean that the session cannot be used any more, even if a proxy answers so."""
+_SESSION_UNTOUCHED = frozenset({402, 408, 409, 429})
+"""Other 4xx statuses of a heartbeat that do not mean that the session has ended."""
 
 
 def finish_session(
     transport: Transport, session_id: str, status: str, detail: str | None, timeout: float, tries: int
 ) -> None:
-    """End the session for good; servers without this endpoint (404) drop it when its beats stop."""
+    """End a session. A server without this endpoint (404) ends the session when its heartbeats stop."""
     payload: dict[str, Any] = {"reason": {"type": status}}
     if detail is not None:
         payload["detail"] = detail
     transport_options: dict[str, Any] = {"timeout": timeout, "tries": tries}
     try:
-        post(transport, f"/sessions/{session_id}/finish", payload, **transport_options)
+        post(transport, f"/sessions/{segment(session_id)}/finish", payload, **transport_options)
     except NotFoundError:
         pass
 
@@ -84,8 +102,8 @@ def create_custom_loss(
     name: str,
     inputs: Sequence[CustomLossInput],
     graph: CustomLossGraph,
-) -> Promise:
-    """Store a traced loss in the session; the result names its ``loss_id``."""
+) -> Promise[str]:
+    """Store a traced loss in a session; the result is its ``loss_id``."""
     payload: dict[str, Any] = {
         "type": "create_custom_loss",
         "session_id": session_id,
@@ -94,13 +112,10 @@ def create_custom_loss(
         "inputs": [asdict(given) for given in inputs],
         "graph": asdict(graph),
     }
-    return read_promise(send(transport, "POST", "/create_custom_loss", payload))
+    return submit(transport, "/create_custom_loss", payload, "CreateCustomLoss", _read_loss_id)
 
 
-def _without_nulls(answer: Any) -> Mapping[str, Any]:
-    """A flag that is null means its default, as one that is absent does; and so for all of them."""
-    if answer is None:
-        return {}
-    if not isinstance(answer, dict):
-        raise APIResponseValidationError("the server's flags are no JSON object", body=answer)
-    return {name: value for name, value in answer.items() if value is not None}
+def _read_loss_id(result: Result) -> str:
+    from tinkex.types.custom_loss import CreateCustomLossResponse
+
+    return read(CreateCustomLossResponse, json_result(result, "create_custom_loss")).loss_id

@@ -1,4 +1,4 @@
-"""The ``tinkex`` command. Needs the extra ``cli`` (click and rich), and says so where it is missing."""
+"""The ``tinkex`` command. It needs the extra ``cli`` (click and rich)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import sys
 
 
 def main() -> None:
-    """Entry point of the console script. Exit status: 0, 1 for a failed call, 2 for bad usage."""
+    """Run the command line, and exit with status 0, 1 for a failed call, or 2 for bad usage.
+
+    Without click and rich it prints how to install them.
+    """
     try:
         from tinkex.cli.app import cli
     except ModuleNotFoundError as error:
@@ -14,7 +17,7 @@ def main() -> None:
             raise
         sys.exit(f"tinkex: the command line needs {error.name}: pip install 'tinkex[cli]'")
     for stream in (sys.stdout, sys.stderr):
-        # What a model says may have characters that a terminal cannot show; that must not end the program.
+        # A model may produce characters that the encoding of the terminal lacks, which is no reason to fail.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     cli()

@@ -1,4 +1,4 @@
-"""The command group: which commands there are. Each is imported when it is used, so that help comes at once."""
+"""The command group ``tinkex``. Each command is imported only when it is used, so that help appears quickly."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COMMANDS = {
     "serve": "Run the embedded server until Ctrl-C or SIGTERM.",
     "version": "The version of Tinkex.",
 }
-"""Name, which is also that of its module and its function there, and the first line of its help."""
+"""The first line of the help of each command. The command ``name`` is ``tinkex.cli.<name>.<name>``."""
 
 _EPILOG = """\b
 The server is --base-url, else TINKER_BASE_URL, else the hosted service; the API key
@@ -37,26 +37,31 @@ Completion of commands and options by the shell:
 
 
 class Commands(click.Group):
-    """A group whose commands are modules beside this one, and which fails in one line."""
+    """A group that imports its commands when they are used, and reports expected errors in one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command and return it, or None if there is none of this name."""
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = getattr(import_module(f"tinkex.cli.{cmd_name}"), cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """Parse the arguments."""
         with one_line():
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
         with one_line():
             return super().invoke(ctx)
 

@@ -1,4 +1,4 @@
-"""``tinkex auth``: the API key that is used where neither an argument nor the environment gives one."""
+"""``tinkex auth``: the stored API key, which is used if neither an argument nor the environment gives one."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def auth() -> None:
 @auth.command()
 @calls.server
 def login(call: calls.Call) -> None:
-    """Store an API key in ~/.tinker/credentials.json, once the server has taken it.
+    """Store an API key in ~/.tinker/credentials.json, once the server has accepted it.
 
-    The key is asked for, without showing it, or read from standard input. The official tool finds it too.
+    The key is asked for without being shown, or read from standard input. The official tool finds it too.
     """
     if credentials.default() is not None:
         raise CallFailed("already logged in; run 'tinkex auth logout' first")
@@ -66,7 +66,7 @@ def logout(call: calls.Call) -> None:
 @auth.command()
 @calls.server
 def status(call: calls.Call) -> None:
-    """Show where the API key comes from and whether the server takes it; exit status 1 if not."""
+    """Show where the API key comes from, and whether the server accepts it; exit status 1 if not."""
     from tinkex import ConfigError, TinkerError
     from tinkex.config import stored_key
 
@@ -118,7 +118,7 @@ def _ask() -> str:
     if sys.stdin.isatty():
         click.echo(f"Create a key at {_KEYS}", err=True)
         return str(click.prompt("API key", hide_input=True, err=True)).strip()
-    # getpass would ask the terminal behind our back.
+    # getpass would read from the terminal although standard input is redirected.
     key = sys.stdin.readline().strip()
     if not key:
         raise BadInput("no key on standard input")
@@ -126,7 +126,10 @@ def _ask() -> str:
 
 
 def _describe(config: Any) -> tuple[str, dict[str, Any]]:
-    """The id of the key and what the server says of it; raises ``APIStatusError`` if it does not take it."""
+    """Return the id of the key and its record for the file of logins.
+
+    Raises ``APIStatusError`` if the server does not accept the key.
+    """
     from tinkex import APIResponseValidationError, NotFoundError
     from tinkex.api.connect import connect
     from tinkex.api.info import get_server_capabilities
@@ -145,7 +148,7 @@ def _describe(config: Any) -> tuple[str, dict[str, Any]]:
         }
         return str(answer["key_id"]), record
     except NotFoundError:
-        # A server that does not know its keys by name; any call of its own tells whether it takes this one.
+        # The server does not describe keys. Any other call tells whether it accepts this one.
         get_server_capabilities(transport)
         name = f"tinkex-cli-{socket.gethostname().split('.')[0] or 'unknown'}"
         return name, {"name": name}

@@ -1,4 +1,4 @@
-"""What all commands that talk to a server share: their options, and the clients those lead to."""
+"""The options that all commands share, and the clients that are made from them."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ Command = Callable[..., None]
 
 @dataclass(frozen=True)
 class Call:
-    """One use of a command: the server it is for, and the form of its output."""
+    """One use of a command: the server that it talks to, and the form of its output."""
 
     base_url: str | None
     as_json: bool
 
     def config(self, **settings: Any) -> Config:
-        """The settings, with what the environment says for the rest."""
+        """Return a config of ``--base-url`` and ``settings``, and for the rest of the environment."""
         from tinkex import Config
 
         return Config.from_env(base_url=self.base_url, **settings)
 
     def rest(self) -> RestClient:
-        """A client of runs, checkpoints and sessions; a context manager."""
+        """Return a ``RestClient``, to be used in a ``with`` block."""
         from tinkex import RestClient
 
         return RestClient(config=self.config())
 
     def service(self) -> ServiceClient:
-        """A session of one's own; a context manager."""
+        """Start a session and return its ``ServiceClient``, to be used in a ``with`` block."""
         from tinkex import ServiceClient
 
         return ServiceClient(config=self.config())
@@ -54,13 +54,13 @@ def output(command: Command) -> Command:
     @functools.wraps(command)
     def run(style: str | None, base_url: str | None = None, **values: Any) -> None:
         style = style or click.get_current_context().find_root().params.get("style")
-        command(Call(base_url, style == "json"), **values)
+        command(Call(base_url, as_json=style == "json"), **values)
 
     return run
 
 
 def server(command: Command) -> Command:
-    """The same with ``--base-url``."""
+    """Give a command ``--base-url`` and ``--format``, and a ``Call`` as its first argument."""
     option = click.option(
         "--base-url", metavar="URL", help="The server. [default: $TINKER_BASE_URL, else the hosted service]"
     )

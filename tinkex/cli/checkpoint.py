@@ -1,4 +1,4 @@
-"""``tinkex checkpoint``: what there is, who may read it and for how long; the rest is in files of its own."""
+"""``tinkex checkpoint``: lists and shows checkpoints, and changes who may read them and when they expire."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def unpublish(call: calls.Call, checkpoint_path: str) -> None:
 @click.option("--ttl", type=click.IntRange(1), metavar="SECONDS", help="From now; 3600 to ten years.")
 @click.option("--remove", is_flag=True, help="Keep the checkpoint until it is deleted.")
 @calls.server
-def set_ttl(call: calls.Call, checkpoint_path: str, ttl: int | None, remove: bool) -> None:
+def set_ttl(call: calls.Call, *, checkpoint_path: str, ttl: int | None, remove: bool) -> None:
     """Let a checkpoint expire after some time, or never."""
     if (ttl is None) is not remove:
         raise click.UsageError("give either --ttl SECONDS or --remove")

@@ -1,4 +1,4 @@
-"""``tinkex checkpoint delete``."""
+"""``tinkex checkpoint delete``: deletes checkpoints by their path, or those of a run."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ def _parse_time(ctx: click.Context, parameter: click.Parameter, value: str | Non
 @calls.server
 def delete(
     call: calls.Call,
+    *,
     checkpoint_paths: tuple[str, ...],
     run_id: str | None,
     kind: str | None,
@@ -96,7 +97,7 @@ def _described(checkpoint: Checkpoint) -> str:
 
 
 def _confirm(descriptions: list[str]) -> bool:
-    """Ask on stderr: click would write to stdout too, which is for the one document."""
+    """Ask on stderr. ``click.confirm`` would also write to stdout, where only the output may appear."""
     for line in descriptions:
         click.echo(f"  {plain(line)}", err=True)
     count = len(descriptions)
@@ -110,7 +111,7 @@ def _confirm(descriptions: list[str]) -> bool:
 
 
 def _delete(client: RestClient, paths: list[str]) -> list[tuple[str, str]]:
-    """Delete all, many at a time; the paths that could not be, with the reasons."""
+    """Delete checkpoints, many at a time. Return the paths that could not be deleted, with the reasons."""
     from tinkex import TinkerError
 
     failed = []

@@ -1,4 +1,4 @@
-"""``tinkex checkpoint download``."""
+"""``tinkex checkpoint download``: brings a checkpoint into a folder."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tinkex import RestClient
 
 _EXPORT_SECONDS = 3600
+"""An export expires after this time, in case the program ends before it deletes the export."""
 
 
 @click.command()
@@ -31,12 +32,12 @@ _EXPORT_SECONDS = 3600
 )
 @click.option("--force", is_flag=True, help="Replace the checkpoint's folder if it is there.")
 @calls.server
-def download(call: calls.Call, checkpoint_path: str, output: Path, force: bool) -> None:
+def download(call: calls.Call, *, checkpoint_path: str, output: Path, force: bool) -> None:
     """Download a checkpoint into a folder named after it.
 
-    tinker://run/weights/name becomes run_weights_name. It appears, whole, once all of it is there and
-    checked. Where a server hands out training checkpoints only as exports, one is made for the purpose,
-    which starts a training session, and is deleted afterwards.
+    The folder of tinker://run/weights/name is run_weights_name. It appears when all files are complete and
+    checked. If the server offers training checkpoints only as exports, an export is made, which starts a
+    training session, and deleted afterwards.
     """
     from tinkex.types.rest import ParsedCheckpointTinkerPath
 
@@ -59,7 +60,7 @@ def _folder_name(text: str) -> str:
 def fetch(
     call: calls.Call, client: RestClient, path: str, target: Path, update: Update, *, overwrite: bool = False
 ) -> None:
-    """The files of a checkpoint into ``target``, through an export where there is no other way."""
+    """Download a checkpoint into ``target``, through an export if the server offers no other way."""
     from tinkex import BadRequestError, NotFoundError, UnprocessableEntityError
 
     try:
@@ -67,7 +68,7 @@ def fetch(
     except (BadRequestError, NotFoundError, UnprocessableEntityError) as refusal:
         if "/weights/" not in path or (isinstance(refusal, NotFoundError) and not _exists(client, path)):
             raise
-        _fetch_export(call, client, path, target, update, overwrite)
+        _fetch_export(call, client, path, target, update, overwrite=overwrite)
 
 
 def _exists(client: RestClient, path: str) -> bool:
@@ -78,13 +79,12 @@ def _exists(client: RestClient, path: str) -> bool:
 
 
 def _fetch_export(
-    call: calls.Call, client: RestClient, path: str, target: Path, update: Update, overwrite: bool
+    call: calls.Call, client: RestClient, path: str, target: Path, update: Update, *, overwrite: bool
 ) -> None:
     from tinkex import TinkerError
 
     with call.service() as service:
         training = service.create_training_client_from_state(path)
-        # It expires by itself should this program not live to delete it.
         export = training.save_weights_external("download", ttl_seconds=_EXPORT_SECONDS).result().path
         try:
             client.download_checkpoint(export, target, update, overwrite=overwrite).result()

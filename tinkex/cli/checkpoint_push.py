@@ -1,4 +1,4 @@
-"""``tinkex checkpoint push-hf``: a checkpoint as a model of the Hugging Face hub."""
+"""``tinkex checkpoint push-hf``: publishes a checkpoint as a model on the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tinkex.types.server import WeightsInfoResponse
 
 _MARKER = "checkpoint_complete"
-"""An empty file in archives of the hosted service, of no use on the hub."""
+"""An empty file in the archives of the hosted service. It is not pushed."""
 
 
 @click.command("push-hf")
@@ -40,6 +40,7 @@ _MARKER = "checkpoint_complete"
 @calls.server
 def push_hf(
     call: calls.Call,
+    *,
     checkpoint_path: str,
     repo: str | None,
     public: bool,
@@ -118,10 +119,10 @@ def _push(
 
 
 def _other_checkpoint(hub: Any, api: Any, place: dict[str, Any], checkpoint_path: str) -> str | None:
-    """The checkpoint that the model card of a repository names, if it is another one."""
+    """Return the checkpoint that the model card of a repository names, or None if it is this one or none."""
     try:
         card = Path(api.hf_hub_download(filename="README.md", **place)).read_text("utf-8", "replace")
-    except hub.utils.LocalEntryNotFoundError:  # means that the hub did not answer
+    except hub.utils.LocalEntryNotFoundError:  # a subclass of EntryNotFoundError; the hub did not answer
         raise
     except (hub.utils.EntryNotFoundError, hub.utils.RevisionNotFoundError):
         return None
@@ -140,7 +141,7 @@ def _repo_name(path: ParsedCheckpointTinkerPath, weights: WeightsInfoResponse) -
 def _complete(
     folder: Path, path: ParsedCheckpointTinkerPath, weights: WeightsInfoResponse, repo: str, *, card: bool
 ) -> None:
-    """Name the base model where it is not named, and write a model card where there is none."""
+    """Add the name of the base model to the adapter's config, and a model card, if they are missing."""
     config, readme = folder / "adapter_config.json", folder / "README.md"
     is_peft = config.exists()
     if is_peft:
@@ -149,11 +150,11 @@ def _complete(
             settings["base_model_name_or_path"] = weights.base_model
             config.write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
     if card and not readme.exists():
-        readme.write_text(_model_card(path, weights, repo, is_peft), "utf-8")
+        readme.write_text(_model_card(path, weights, repo, is_peft=is_peft), "utf-8")
 
 
 def _model_card(
-    path: ParsedCheckpointTinkerPath, weights: WeightsInfoResponse, repo: str, is_peft: bool
+    path: ParsedCheckpointTinkerPath, weights: WeightsInfoResponse, repo: str, *, is_peft: bool
 ) -> str:
     head = ["---", f"base_model: {weights.base_model}", "tags: [tinker, lora]"]
     lines = [f"# {repo.split('/')[-1]}", "", f"LoRA weights for `{weights.base_model}`, trained with Tinker."]

@@ -1,7 +1,6 @@
-"""The file of stored logins, in the form that the official tool reads and writes too.
+"""The file of stored logins, which the official tool uses too. ``tinkex.config`` reads the default key from it.
 
-``{"version": 1, "default": ID, "keys": {ID: {"type": "manual", "key": ..., "name": ...}}}``.
-``tinkex.config`` reads the default key from it.
+Its content is ``{"version": 1, "default": ID, "keys": {ID: {"type": "manual", "key": ..., "name": ...}}}``.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ Record = dict[str, Any]
 
 
 def default() -> tuple[str, Record] | None:
-    """The id and the record of the default key, None if there is none."""
+    """Return the id and the record of the default key, or None if there is none."""
     stored = _read()
     key_id = stored["default"]
     record = stored["keys"].get(key_id)
@@ -34,7 +33,7 @@ def add(key_id: str, record: Record) -> None:
 
 
 def remove(key_id: str) -> None:
-    """Forget a key that is the default."""
+    """Remove a key, which is the default, so that there is no default any more."""
     stored = _read()
     del stored["keys"][key_id]
     _write({**stored, "default": None})
@@ -50,12 +49,12 @@ def _read() -> dict[str, Any]:
     except FileNotFoundError:
         return {"version": 1, "default": None, "keys": {}}
     except (ValueError, TypeError, KeyError):
-        # What it holds may be a key, so the message does not say.
+        # The damaged content may contain a key, so the message does not show it.
         raise CallFailed(f"{path} is damaged; delete it and log in again") from None
 
 
 def _write(stored: dict[str, Any]) -> None:
-    """Replace the file as a whole; only its owner may ever read it."""
+    """Replace the file atomically. Only its owner can read it at any time."""
     path = credentials_path()
     if stored["default"] is None:
         del stored["default"]

@@ -1,7 +1,7 @@
-"""A text file as prompts and completions to learn.
+"""Reads a text file as a list of examples to learn.
 
-Two kinds of file: JSON lines, each an object with the strings ``prompt`` and ``completion``; or plain text,
-of which every line is learned whole, blank ones left out.
+The file has either JSON lines, each an object with the strings ``prompt`` and ``completion``, or plain text. Of
+plain text every line is an example, except blank lines.
 """
 
 from __future__ import annotations
@@ -14,35 +14,34 @@ from importlib.resources import files
 from pathlib import Path
 
 LONGEST_LINE = 400
-"""Characters. Longer lines of plain text are cut there, so that no single example outweighs a batch."""
+"""Lines of plain text are cut into pieces of this many characters, so that no example is much longer than others."""
 
 _WINDOW = 32
-"""Bytes. A small model may see no further back than this, so the demonstration must not need to."""
+"""The context of a small model in bytes. The demonstration must not depend on text further back."""
 
 
 class DatasetError(ValueError):
-    """The file cannot be learned from; the message names the line and the cure."""
+    """The file has no examples that can be learned. The message names the line and how to mend it."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """One thing to learn: after ``prompt`` comes ``completion``. Lines of plain text have an empty prompt."""
+    """A prompt and its completion. The prompt of a line of plain text is empty."""
 
     prompt: str
     completion: str
 
 
 def default_path() -> Path:
-    """The data set that ships with Tinkex: questions and answers about itself."""
+    """Return the path of the data set that is part of Tinkex: questions and answers about Tinkex."""
     return Path(str(files("tinkex.cli") / "data" / "tinkex.jsonl"))
 
 
 def read_examples(path: Path) -> list[Example]:
-    """The examples of a UTF-8 file, in its order.
+    """Return the examples of a UTF-8 file, in the order of the file.
 
-    Raises:
-        DatasetError: not text, nothing in it, or a line of JSON without ``prompt`` and ``completion``.
-        OSError: the file cannot be read.
+    Raises ``DatasetError`` if the file is not text, is empty, or has a JSON line without ``prompt`` and
+    ``completion``, and ``OSError`` if it cannot be read.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -57,10 +56,11 @@ def read_examples(path: Path) -> list[Example]:
 
 
 def demonstration(examples: Sequence[Example]) -> Example:
-    """A prompt to try before and after training, with the completion it is to bring.
+    """Return a prompt to try before and after training, with the completion that the model should learn.
 
-    Of JSON lines it is one of the records; of plain text, the opening of a line and the rest of it. It is one
-    whose every next byte follows from the bytes just before it, wherever else in the file those occur.
+    From JSON lines it is one of the records. From plain text it is the start of a line, and the rest of that
+    line. If possible every byte of the completion is determined by the ``_WINDOW`` bytes before it, so that
+    no other place in the file continues the same text differently.
     """
     followers = _followers(examples)
     halves = [half for example in examples for half in _halves(example)]
@@ -71,7 +71,7 @@ def demonstration(examples: Sequence[Example]) -> Example:
 
 
 def find_completion(examples: Sequence[Example], prompt: str) -> str | None:
-    """What the file says should follow ``prompt``, if it says so."""
+    """Return the text that follows ``prompt`` in the examples, or None if the prompt does not occur."""
     for example in examples:
         text = example.prompt + example.completion
         if example.prompt == prompt or (not example.prompt and text.startswith(prompt) and text != prompt):
@@ -106,7 +106,10 @@ def _pieces(line: str) -> Iterator[str]:
 
 
 def _halves(example: Example) -> Iterator[Example]:
-    """Ways to ask for this example: its own prompt; or a line's opening words, ever more of them."""
+    """Yield the prompts that can ask for this example, with the completions to expect.
+
+    They are the example's own prompt, or for a line of plain text its first word, its first two words, and so on.
+    """
     if example.prompt:
         yield example
         return
@@ -119,7 +122,10 @@ def _halves(example: Example) -> Iterator[Example]:
 
 
 def _awkwardness(half: Example) -> int:
-    """0 for what reads well: a few words asked, a few answered, no indentation."""
+    """Return how badly a prompt and its completion suit a demonstration; 0 is best.
+
+    A few words each read well; very short or long ones and indented lines do not.
+    """
     asked, answered = len(half.prompt.strip()), len(half.completion.strip())
     short = asked < 10 or answered < 8
     long = answered > 80 or asked > 60
@@ -127,7 +133,7 @@ def _awkwardness(half: Example) -> int:
 
 
 def _followers(examples: Sequence[Example]) -> dict[bytes, set[int]]:
-    """Every byte that follows each window of bytes, in the whole file."""
+    """Return, for each window of bytes in the file, the set of bytes that follow it."""
     followers: dict[bytes, set[int]] = defaultdict(set)
     for example in examples:
         for window, byte in _steps("", example.prompt + example.completion + "\n"):

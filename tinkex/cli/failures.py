@@ -1,4 +1,4 @@
-"""How commands fail: in one line on stderr that says what went wrong and what helps."""
+"""How commands fail: with one line on stderr that says what went wrong, and what to do about it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from tinkex.errors import (
     TinkerError,
 )
 
-_LOCAL_PACKAGES = ("numpy", "waitress", "safetensors", "threadpoolctl")
 _KEY_CURE = "set TINKER_API_KEY, or run 'tinkex auth logout' and 'tinkex auth login'"
 _CURES: tuple[tuple[type[TinkerError], str], ...] = (
     (AuthenticationError, _KEY_CURE),
@@ -34,25 +33,25 @@ _CURES: tuple[tuple[type[TinkerError], str], ...] = (
 
 
 class CallFailed(click.ClickException):
-    """One line on stderr, exit status 1."""
+    """An error that is reported in one line on stderr, with exit status 1."""
 
     def __init__(self, message: str) -> None:
         super().__init__(plain(" ".join(message.split())))
 
 
 class BadInput(CallFailed):
-    """One line on stderr, exit status 2."""
+    """An error in the input of the user, reported in one line on stderr, with exit status 2."""
 
     exit_code = 2
 
 
 @contextmanager
 def one_line() -> Iterator[None]:
-    """Turn what we expect to go wrong into ``CallFailed`` or ``BadInput``; the rest keeps its traceback."""
+    """Turn expected errors into ``CallFailed`` or ``BadInput``. Other errors keep their traceback."""
     try:
         yield
     except click.UsageError as error:
-        if type(error).__name__ == "NoArgsIsHelpError":  # a group by itself shows its help
+        if type(error).__name__ == "NoArgsIsHelpError":  # a group without a command shows its help
             raise
         more = f"; see '{error.ctx.command_path} --help'" if error.ctx is not None else ""
         raise BadInput(error.format_message().rstrip(".") + more) from error
@@ -61,18 +60,17 @@ def one_line() -> Iterator[None]:
     except TinkerError as error:
         raise CallFailed(explained(error)) from error
     except ModuleNotFoundError as error:
-        if error.name not in _LOCAL_PACKAGES:
+        if error.name != "tinkex.local":
             raise
-        cure = f"the embedded server needs {error.name}: pip install 'tinkex[local]', or give --base-url"
-        raise CallFailed(cure) from error
+        raise CallFailed(str(error)) from error
     except OSError as error:
-        if error.errno == errno.EPIPE:  # whoever read our output has seen enough; click ends quietly
+        if error.errno == errno.EPIPE:  # the reader of a pipe has closed it; click then exits silently
             raise
         place = f": {error.filename}" if error.filename else ""
         raise CallFailed(f"{error.strerror or error}{place}") from error
 
 
 def explained(error: TinkerError) -> str:
-    """What went wrong, and the cure where one is known."""
+    """Return what went wrong, and what to do about it if that is known."""
     cure = next((cure for kind, cure in _CURES if isinstance(error, kind)), None)
     return str(error) if cure is None else f"{str(error).rstrip('.')}; {cure}"

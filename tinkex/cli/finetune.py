@@ -1,4 +1,4 @@
-"""The recipe of the quickstart: teach a model a handful of examples, by heart."""
+"""The training recipe of the quickstart: the model learns a few examples by heart."""
 
 from __future__ import annotations
 
@@ -12,37 +12,50 @@ from tinkex.tokenizers import Tokenizer
 from tinkex.training_client import TrainingClient
 
 END = "\n"
-"""Closes every completion, so that the model learns where to stop; any tokenizer can write it."""
+"""The end of every completion, from which the model learns where to stop. Every tokenizer can encode it."""
 
 TOKENS_PER_STEP = 1024
+"""A batch is complete when it has this many tokens."""
 _WARMUP_STEPS = 10
-_SLOW_BELOW = 0.5  # nats a byte: from here on the learning rate falls with the loss
+"""The learning rate rises linearly over this many steps."""
+_SLOW_BELOW = 0.5
+"""Once the loss is below this many nats per byte, the learning rate is proportional to the loss."""
 _SLOWEST = 0.1
+"""The learning rate does not fall below this share of its full value."""
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """An example in tokens: ``datum`` scores ``trained`` tokens, which spell ``size`` bytes of text."""
+    """An example as tokens."""
 
     datum: types.Datum
     size: int
+    """The number of bytes of text that the trained tokens stand for."""
     trained: int
+    """The number of tokens on which the loss is taken. They are the last tokens of the datum."""
 
     @property
     def length(self) -> int:
+        """The number of tokens of the model input."""
         return self.datum.model_input.length
 
 
 @dataclass(frozen=True)
 class Step:
-    """After optimizer step ``number`` (from 1): ``loss`` in nats per byte, of all lessons as last seen."""
+    """The outcome of optimizer step ``number``, counted from 1.
+
+    ``loss`` is in nats per byte, over the latest loss of every lesson that has been in a batch.
+    """
 
     number: int
     loss: float
 
 
 def lesson(tokenizer: Tokenizer, example: Example) -> Lesson:
-    """Next-token prediction of the completion after the prompt; without one, of all but the first token."""
+    """Return the lesson that teaches the completion of an example after its prompt.
+
+    If the prompt is empty, the first token of the completion takes its place.
+    """
     prompt = tokenizer.encode(example.prompt) if example.prompt else []
     completion = tokenizer.encode(example.completion + END)
     size = len((example.completion + END).encode("utf-8", errors="replace"))
@@ -59,7 +72,7 @@ def lesson(tokenizer: Tokenizer, example: Example) -> Lesson:
 
 
 def loss_per_byte(training: TrainingClient, lessons: Sequence[Lesson]) -> float:
-    """The model's loss on all ``lessons``, in nats per byte of their completions; trains nothing."""
+    """Return the loss of the model on ``lessons``, in nats per byte of their completions, without training."""
     output = training.forward([item.datum for item in lessons], "cross_entropy").result()
     return sum(_losses(output, lessons)) / sum(item.size for item in lessons)
 
@@ -67,9 +80,10 @@ def loss_per_byte(training: TrainingClient, lessons: Sequence[Lesson]) -> float:
 def train(
     training: TrainingClient, lessons: Sequence[Lesson], *, steps: int, learning_rate: float, target: float
 ) -> Iterator[Step]:
-    """Train with AdamW on shuffled batches, ``steps`` of them or until below ``target`` nats a byte.
+    """Train with AdamW on shuffled batches; yield the outcome of each step.
 
-    The learning rate rises over the first steps, and falls with the loss towards the end.
+    Training ends after ``steps`` steps, or once the loss is below ``target`` nats per byte. The learning rate
+    rises over the first steps, and falls with the loss towards the end.
     """
     seen: dict[int, float] = {}
     loss = float("inf")
@@ -78,7 +92,7 @@ def train(
         batch = next(batches)
         warm = min(1.0, number / _WARMUP_STEPS)
         settle = max(_SLOWEST, min(1.0, loss / _SLOW_BELOW))
-        # Both are sent before either is waited for: the server runs them back to back.
+        # Both requests are sent before either is waited for, so the server runs one right after the other.
         output = training.forward_backward([lessons[i].datum for i in batch], "cross_entropy")
         update = training.optim_step(types.AdamParams(learning_rate=learning_rate * warm * settle))
         losses = _losses(output.result(), [lessons[i] for i in batch])
@@ -91,7 +105,7 @@ def train(
 
 
 def _batches(lessons: Sequence[Lesson]) -> Iterator[list[int]]:
-    """For ever: indices of lessons, all before any again, shuffled, in batches of ``TOKENS_PER_STEP``."""
+    """Yield batches of indices of lessons without end. Every lesson occurs once in each shuffled round."""
     shuffler = random.Random(0)
     order = list(range(len(lessons)))
     while True:
@@ -109,12 +123,15 @@ def _batches(lessons: Sequence[Lesson]) -> Iterator[list[int]]:
 
 
 def _losses(output: types.ForwardBackwardOutput, lessons: Sequence[Lesson]) -> list[float]:
-    """Nats of each lesson, from the logprobs that came back: not every server reports the loss itself."""
+    """Return the loss of each lesson in nats, computed from its logprobs.
+
+    Not every server reports the loss itself.
+    """
     pairs = zip(output.loss_fn_outputs, lessons, strict=True)
     return [-sum(outputs["logprobs"].tolist()[-item.trained :]) for outputs, item in pairs]
 
 
 def _byte_length(tokenizer: Tokenizer, tokens: list[int]) -> int:
     text = tokenizer.decode(tokens)
-    # A piece of a character decodes to U+FFFD; then a token is a byte.
+    # A token that is a part of a character decodes to U+FFFD. In such a tokenizer every token is one byte.
     return len(tokens) if "\ufffd" in text else len(text.encode("utf-8"))

@@ -1,32 +1,38 @@
-"""Lists that come in pages."""
+"""Collects the pages of a list, up to ``--limit``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from tinkex.cli.progress import progress
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 PAGE = 100
 
-limit_option = click.option(
-    "--limit",
-    type=click.IntRange(0),
-    default=20,
-    show_default=True,
-    help="The most to list; 0 for all.",
-)
+
+def limit_option(command: F) -> F:
+    """A decorator: the command takes ``--limit``."""
+    option = click.option(
+        "--limit",
+        type=click.IntRange(0),
+        default=20,
+        show_default=True,
+        help="The most to list; 0 for all.",
+    )
+    return option(command)
 
 
 def collect(
     fetch: Callable[[int, int], tuple[Sequence[T], int | None]], limit: int, label: str
 ) -> tuple[list[T], int | None]:
-    """The first ``limit`` items (0: all), and how many there are, None if the server does not say.
+    """Return the first ``limit`` items of a list, or all of them if it is 0, and the length of the list.
 
-    ``fetch(limit, offset)`` gives a page and that count.
+    ``fetch(limit, offset)`` returns a page and the length of the list. The length is None if the server does not
+    tell it.
     """
     found: list[T] = []
     with progress(label) as update:

@@ -1,4 +1,4 @@
-"""``tinkex model``."""
+"""``tinkex model``: lists the models that the server offers."""
 
 from __future__ import annotations
 

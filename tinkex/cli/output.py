@@ -1,4 +1,7 @@
-"""What commands print: a table (rich on a terminal, else cells between tabs), or one JSON document."""
+"""The output of commands: a table, or one JSON document.
+
+A table is drawn with rich on a terminal; otherwise its cells are separated by tabs.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from tinkex.cli.call import Call
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under column headings."""
+    """A title, column headings, and rows."""
 
     title: str
     columns: Sequence[str]
@@ -26,14 +29,14 @@ class Table:
 def properties(
     title: str, values: Mapping[str, object], metadata: Mapping[str, object] | None = None
 ) -> Table:
-    """A table of one thing; values that are None are left out."""
+    """Return a table of the properties of one thing. Values that are None are left out."""
     rows = [(name, value) for name, value in values.items() if value is not None]
     rows += [(f"metadata {name}", value) for name, value in (metadata or {}).items()]
     return Table(title, ("property", "value"), rows)
 
 
 def show(call: Call, document: object, text: Table | str) -> None:
-    """Print ``document`` as JSON if that was asked for, else ``text``."""
+    """Print ``document`` as JSON if ``--format json`` was given, and ``text`` otherwise."""
     if call.as_json:
         click.echo(json.dumps(document, indent=2, default=str))
     elif isinstance(text, str):
@@ -43,17 +46,17 @@ def show(call: Call, document: object, text: Table | str) -> None:
 
 
 def document(message: Any) -> Any:
-    """A message of ``tinkex.types`` as a JSON object, times in ISO 8601."""
+    """Return a message of ``tinkex.types`` as a JSON object, with times in ISO 8601."""
     return message.to_dict()
 
 
 def plain(text: str) -> str:
-    """On one line, with what a terminal would act on spelled out."""
+    """Return ``text`` on one line, with control characters as escape sequences such as ``\\x1b``."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def size(count: int | None) -> str:
-    """Bytes, in the largest unit that leaves a whole number of them."""
+    """Return a number of bytes in the largest decimal unit of which there is at least one: ``1.5 MB``."""
     if count is None:
         return "unknown"
     amount = float(count)
@@ -65,24 +68,24 @@ def size(count: int | None) -> str:
 
 
 def when(moment: datetime | None, never: str = "unknown") -> str:
-    """A point in time by the local clock."""
+    """Return a point in time in the local time zone, or ``never`` if there is none."""
     return never if moment is None else moment.astimezone().strftime("%Y-%m-%d %H:%M")
 
 
-def yes(value: bool | None) -> str:
-    """Yes, no, or unknown."""
+def yes(value: bool | None) -> str:  # noqa: FBT001  a bool is what this function formats
+    """Return ``yes``, ``no``, or ``unknown`` for None."""
     return "unknown" if value is None else "yes" if value else "no"
 
 
 def counted(found: int, total: int | None, noun: str) -> str:
-    """``3 runs``, and how many more there are."""
+    """Return a heading such as ``3 runs (4 more with --limit 0)``."""
     more = f" ({total - found} more with --limit 0)" if total is not None and total > found else ""
     return f"{found or 'no'} {noun}{'' if found == 1 else 's'}{more}"
 
 
 def _print_table(table: Table) -> None:
     rows = [[plain(str(cell)) for cell in row] for row in table.rows]
-    if not sys.stdout.isatty():  # for programs: a line a row, tabs between cells, nothing cut
+    if not sys.stdout.isatty():  # programs get one line for each row, tabs between the cells, and nothing cut
         for row in [table.columns, *rows]:
             click.echo("\t".join(row))
         return

@@ -1,4 +1,4 @@
-"""A curve drawn with block characters, for terminals and logs."""
+"""Draws a curve with block characters, for terminals and logs."""
 
 from __future__ import annotations
 
@@ -9,15 +9,11 @@ _EIGHTHS = " ▁▂▃▄▅▆▇█"
 
 
 def area_plot(values: Sequence[float], title: str, width: int = 64, height: int = 10) -> str:
-    """``values`` from left to right as an area above zero.
+    """Return a plot of ``values`` from left to right, as an area above zero.
 
-    Args:
-        values: at least one finite number, none negative; more than ``width`` are averaged into columns.
-        title: the line above.
-        width: the most columns, ``height`` the rows, of the area itself.
-
-    Returns:
-        ``height + 3`` lines: title, rows with the scale at their left, axis, and the first and last step.
+    ``values`` has at least one number; the numbers are finite and not negative. If there are more than
+    ``width``, neighbours are averaged into one column. The area is ``height`` lines high. The result has
+    ``height + 3`` lines: the title, the area with a scale on its left, the axis, and the first and last step.
     """
     columns = _columns(values, width)
     top = max(columns) or 1.0
@@ -36,10 +32,10 @@ def _columns(values: Sequence[float], width: int) -> list[float]:
     count = min(width, len(values))
     edges = [round(i * len(values) / count) for i in range(count + 1)]
     means = [sum(values[a:b]) / (b - a) for a, b in pairwise(edges)]
-    # A short run is drawn wide enough to read.
+    # Few values get columns that are several characters wide.
     return [mean for mean in means for _ in range(max(1, width // count // 2))]
 
 
 def _cell(filled: float) -> str:
-    """One character, ``filled`` (of 1) from below."""
+    """Return a character that is filled from below by the share ``filled`` (0 to 1)."""
     return _EIGHTHS[max(0, min(8, round(filled * 8)))]

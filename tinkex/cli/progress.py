@@ -1,4 +1,4 @@
-"""A progress bar on stderr, for work that takes more than a second, and only on a terminal."""
+"""A progress bar on stderr, shown only on a terminal, and only for work that takes more than a second."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from contextlib import contextmanager
 from typing import Any
 
 Update = Callable[[int, "int | None"], None]
-"""Called with how much is done and how much there is in all, None if that is unknown."""
+"""A function that is called with the amount done and the whole amount, or None if that is unknown."""
 
-PATIENCE = 1.0
+SHOW_AFTER = 1.0
+"""The bar appears after this many seconds."""
 
 
 @contextmanager
 def progress(label: str, *, in_bytes: bool = False) -> Iterator[Update]:
-    """Show how far the work of the block is, as it tells by calling what this gives it."""
+    """Show the progress of a ``with`` block, which reports it by calling the yielded function."""
     if not sys.stderr.isatty():
         yield lambda done, total: None
         return
-    bar = _Bar(label, in_bytes)
-    timer = threading.Timer(PATIENCE, bar.start)
+    bar = _Bar(label, in_bytes=in_bytes)
+    timer = threading.Timer(SHOW_AFTER, bar.start)
+    timer.name = "tinkex-progress"
     timer.daemon = True
     timer.start()
     try:
@@ -32,9 +34,9 @@ def progress(label: str, *, in_bytes: bool = False) -> Iterator[Update]:
 
 
 class _Bar:
-    """Starts late, from a timer's thread, with what it was told until then."""
+    """A bar that a timer's thread starts later, with the progress that was reported until then."""
 
-    def __init__(self, label: str, in_bytes: bool) -> None:
+    def __init__(self, label: str, *, in_bytes: bool) -> None:
         self._label = label
         self._in_bytes = in_bytes
         self._lock = threading.Lock()
@@ -55,7 +57,7 @@ class _Bar:
                     *columns,
                     console=Console(stderr=True),
                     transient=True,
-                    # On a terminal what is printed goes above the bar; a file must get it as it is.
+                    # On a terminal, output is printed above the bar. A file must get it unchanged.
                     redirect_stdout=sys.stdout.isatty(),
                 )
                 self._task = self._bar.add_task(self._label, total=None)

@@ -31,10 +31,13 @@ from tinkex.tokenizers import Tokenizer
 LOCAL = "local://"
 SMALL_MODEL_RATE = 1e-2
 LARGE_MODEL_RATE = 5e-4
-LEARNED = 0.08  # nats per byte: by heart
+LEARNED = 0.08
+"""Training ends at this loss in nats per byte, where the model knows the examples by heart."""
 
 _REPORT_EVERY = 25
-_LONGEST_ANSWER = 128  # tokens, where nothing says how long the answer is to be
+"""The loss is printed after every so many steps."""
+_LONGEST_ANSWER = 128
+"""The most tokens of an answer if the expected completion is unknown."""
 
 
 @click.command()
@@ -148,7 +151,7 @@ def _train(
     rate: float,
     say: Callable[[str], None],
 ) -> list[float]:
-    """Train under a progress bar (on a terminal's stderr only); the loss after each step."""
+    """Train under a progress bar, which is shown only on a terminal; return the loss after each step."""
     console = Console(stderr=True)
     console.quiet = not console.is_terminal
     columns = (
@@ -173,14 +176,14 @@ def _train(
 
 
 def _answer(training: tinkex.TrainingClient, tokenizer: Tokenizer, asked: Example) -> str:
-    """What the model, as it is now, says after the prompt, taking the likeliest token each time."""
+    """Return the answer of the present model to the prompt, of the likeliest token at each position."""
     expected = tokenizer.encode(asked.completion + finetune.END) if asked.completion else []
     prompt = types.ModelInput.from_ints(tokenizer.encode(asked.prompt))
     limits = types.SamplingParams(max_tokens=len(expected) or _LONGEST_ANSWER, temperature=0.0)
     sampler = training.save_weights_and_get_sampling_client()
     sequence = sampler.sample(prompt, num_samples=1, sampling_params=limits).result().sequences[0]
     text = tokenizer.decode(list(sequence.tokens))
-    # A completion may have line ends of its own; the last one is the mark that closes it.
+    # If the completion contains line ends itself, only the last one is the end mark.
     return (
         text.removesuffix(finetune.END) if finetune.END in asked.completion else text.split(finetune.END)[0]
     )
@@ -195,7 +198,7 @@ def _question(examples: Sequence[Example], prompt: str | None) -> Example:
 
 
 def _first_bytes(examples: Sequence[Example], limit: int) -> list[Example]:
-    """The first examples, at least one, that fit into ``limit`` bytes of prompts and completions."""
+    """Return the first examples whose prompts and completions fit into ``limit`` bytes, but at least one."""
     kept: list[Example] = []
     for example in examples:
         limit -= len((example.prompt + example.completion).encode("utf-8", errors="replace"))
@@ -214,4 +217,4 @@ def _first_model(service: tinkex.ServiceClient) -> str:
 
 
 def _silent(*args: Any, **kwargs: Any) -> None:
-    """What is said while JSON is to be the only output."""
+    """Print nothing, because JSON is to be the only output."""

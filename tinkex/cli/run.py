@@ -1,4 +1,4 @@
-"""``tinkex run``: training runs."""
+"""``tinkex run``: lists and shows training runs."""
 
 from __future__ import annotations
 

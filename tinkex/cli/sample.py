@@ -1,4 +1,4 @@
-"""``tinkex sample``: text in, text out."""
+"""``tinkex sample``: continues prompts with a model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Place:
-    """Which sample of which prompt, both from 0."""
+    """The number of a prompt, and of one of its samples, both counted from 0."""
 
     prompt: int
     sample: int
@@ -140,7 +140,7 @@ def _sampler(service: ServiceClient, model: str | None) -> SamplingClient:
 
 def _text(tokenizer: Tokenizer, sequence: SampledSequence, stop: tuple[str, ...]) -> str:
     text = tokenizer.decode(list(sequence.tokens))
-    # The text that a sample stopped at is the end of it, on some servers.
+    # Some servers include the stop text at the end of a sample.
     return next((text.removesuffix(end) for end in stop if end and text.endswith(end)), text)
 
 
@@ -157,11 +157,11 @@ def _record(place: _Place, text: str, sequence: SampledSequence) -> dict[str, ob
 
 def _print(place: _Place, text: str, reason: str, *, several: bool) -> None:
     if sys.stdout.isatty():
-        # What a terminal would act on is spelled out; lines stay lines.
+        # Control characters, which a terminal would act on, are printed as escape sequences.
         text = "".join(
             c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode("ascii") for c in text
         )
-    # By print, not click: rich puts it above a bar on the same terminal.
+    # This uses print, not click.echo, because rich then prints it above a progress bar on the same terminal.
     if several:
         print(f"--- prompt {place.prompt + 1}, sample {place.sample + 1} ({reason})")
     print(text, flush=True)

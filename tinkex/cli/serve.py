@@ -1,4 +1,4 @@
-"""``tinkex serve``: the embedded server for other programs."""
+"""``tinkex serve``: runs the embedded server for other programs."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def serve(
         ) from error
     try:
         show(call, {"base_url": server.base_url}, f"Tinker server on {server.base_url}")
-        # Short waits: on Windows a plain wait would not see Ctrl-C.
+        # The wait is short because Ctrl-C does not interrupt a longer one on Windows.
         while not ended.wait(0.5):
             pass
     finally:

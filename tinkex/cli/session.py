@@ -1,4 +1,4 @@
-"""``tinkex session``."""
+"""``tinkex session``: lists, shows and finds sessions."""
 
 from __future__ import annotations
 
@@ -85,6 +85,7 @@ def _parse_metadata(
 @calls.server
 def search(
     call: calls.Call,
+    *,
     words: tuple[str, ...],
     session_id: str | None,
     project: tuple[str, ...],

@@ -1,4 +1,4 @@
-"""``tinkex version``."""
+"""``tinkex version``: prints the version of Tinkex."""
 
 from __future__ import annotations
 

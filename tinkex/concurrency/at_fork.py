@@ -1,37 +1,38 @@
-"""What must be made anew in a child process after ``os.fork``.
+"""Objects that must be renewed in a child process after ``os.fork``.
 
-A child inherits the memory of its parent but none of its threads, and locks as they were, held or not.
-Whatever owns threads, locks or connections enters itself here and gets ``_after_fork`` called in the child.
+A child inherits the memory of its parent, but none of its threads, and its locks in whatever state they
+were at the fork. An object that owns threads, locks or connections registers itself here, and its
+``_after_fork`` method is then called in every child.
 """
 
 from __future__ import annotations
 
 import os
-import weakref
 from typing import Protocol
 
+from tinkex.concurrency.living import Living
 
-class Forked(Protocol):
-    """An object with something to make anew."""
+
+class Renewable(Protocol):
+    """An object that replaces its locks, threads or connections after a fork."""
 
     def _after_fork(self) -> None: ...
 
 
-_entries: dict[int, weakref.ref[Forked]] = {}
+_registered: Living[Renewable] = Living()
 
 
-def renew_after_fork(entry: Forked) -> None:
-    """Call ``entry._after_fork()`` in every child forked while ``entry`` lives, in the order of entering."""
-    # Plain dict operations are atomic, so this needs no lock that a fork could catch held.
-    key = id(entry)
-    _entries[key] = weakref.ref(entry, lambda _: _entries.pop(key, None))
+def renew_after_fork(item: Renewable) -> None:
+    """Call ``item._after_fork()`` in every child forked while ``item`` lives.
+
+    In a child, the objects are renewed in the order in which they were registered.
+    """
+    _registered.add(item)
 
 
 def _renew_all() -> None:
-    for reference in list(_entries.values()):
-        entry = reference()
-        if entry is not None:
-            entry._after_fork()
+    for item in _registered.all():
+        item._after_fork()
 
 
 if hasattr(os, "register_at_fork"):

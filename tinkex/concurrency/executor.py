@@ -1,4 +1,4 @@
-"""An executor whose threads never hold up the end of the process."""
+"""An executor whose threads never delay the end of the process."""
 
 from __future__ import annotations
 
@@ -14,20 +14,26 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from tinkex.concurrency.at_fork import renew_after_fork
+from tinkex.concurrency.tracebacks import forget_variables
 
 R = TypeVar("R")
 logger = logging.getLogger("tinkex")
 
 IDLE_SECONDS = 5.0
+"""A thread that has had no task for this long ends."""
+
+
+Task = Callable[[], BaseException | None]
+"""Something to run. An exception that it returns is one that a future keeps."""
 
 
 class DaemonExecutor(Executor):
-    """A ``concurrent.futures.Executor`` of daemon threads that end when idle.
+    """A ``concurrent.futures.Executor`` of daemon threads that start on demand and end when idle.
 
-    ``ThreadPoolExecutor`` will not do: the interpreter joins its workers before any exit hook runs, so
-    one worker in a long poll would hold up the exit for minutes, and with it the hook that ends the
-    session. Its threads also live as long as it does; these start on demand and end after five idle
-    seconds, so that a client at rest has none.
+    ``ThreadPoolExecutor`` cannot be used here. The interpreter joins its workers before it runs any
+    ``atexit`` hook, so one worker in a long poll would delay the exit for minutes, and with it the hook
+    that ends the session. Its workers also live as long as the executor does, whereas a client that does
+    nothing should have no threads.
     """
 
     def __init__(self, max_workers: int, name: str) -> None:
@@ -38,10 +44,13 @@ class DaemonExecutor(Executor):
         self._reset()
         renew_after_fork(self)
 
-    def run(self, task: Callable[[], None]) -> None:
-        """Run ``task`` on a thread; it must deal with its own errors (one that escapes is logged).
+    def run(self, task: Task) -> None:
+        """Run ``task`` on a thread of this executor; an error that it raises is logged.
 
-        It sees the context variables of the caller, such as the span that a tracer has open.
+        A task that has given an error to a future returns it, so that it can be kept without the variables in
+        its traceback; see ``forget_variables``. The task sees the context variables of the caller, such as the
+        span that a tracer has open. Raises ``RuntimeError`` if the executor is shut down, or if no thread can
+        be started and none is running.
         """
         entry = (contextvars.copy_context(), task)
         with self._changed:
@@ -59,34 +68,40 @@ class DaemonExecutor(Executor):
             self._threads.add(thread)
         try:
             thread.start()
-        except RuntimeError:  # no more threads to be had
+        except RuntimeError:  # the system allows no more threads
             with self._changed:
                 self._threads.discard(thread)
-                # Another one will get to it; not one that has still to start, and may fail to as well.
+                # A thread that runs already will take the task. A thread that is still being started does
+                # not count, because its start may fail too.
                 if any(other.ident is not None for other in self._threads) or entry not in self._tasks:
                     return
                 self._tasks.remove(entry)
             raise
 
-    def run_or_do(self, task: Callable[[], None]) -> None:
-        """``run``; where there is no thread to be had, or this is shut down, on the thread of the caller."""
+    def run_or_do(self, task: Task) -> None:
+        """Run ``task`` on a thread of this executor, or at once on the caller's thread if ``run`` fails."""
         try:
             self.run(task)
         except RuntimeError:
-            task()
+            forget_variables(task())
 
     def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
-        """Run ``fn(*args, **kwargs)``; the future of what it returns."""
+        """Run ``fn(*args, **kwargs)`` on a thread; return the future of its result."""
         call = _Call(partial(fn, *args, **kwargs))
         self.run(call)
         return call.future
 
-    def shutdown(
-        self, wait: bool = True, *, cancel_futures: bool = False, timeout: float | None = None
+    def shutdown(  # the signature of Executor.shutdown, with a timeout
+        self,
+        wait: bool = True,  # noqa: FBT001, FBT002
+        *,
+        cancel_futures: bool = False,
+        timeout: float | None = None,
     ) -> None:
-        """Take no more work, and join the threads if ``wait``, for at most ``timeout`` seconds.
+        """Accept no more tasks, and if ``wait`` join the threads, for at most ``timeout`` seconds.
 
-        What has not begun still runs, but for what was submitted with ``submit`` if ``cancel_futures``.
+        Tasks that were accepted before still run. ``cancel_futures`` cancels those of ``submit`` that have
+        not begun.
         """
         with self._changed:
             self._shut_down = True
@@ -114,17 +129,17 @@ class DaemonExecutor(Executor):
                     return
                 context, task = self._tasks.popleft()
             try:
-                context.run(task)
+                forget_variables(context.run(task))
             except BaseException:
                 logger.exception("a task of executor %r failed", self.name)
-            del context, task  # an idle worker must keep no client alive
+            del context, task  # else an idle thread would keep the client of its last task alive
 
     def _has_news(self) -> bool:
         return bool(self._tasks) or self._shut_down
 
     def _reset(self) -> None:
         self._changed = threading.Condition()
-        self._tasks: collections.deque[tuple[contextvars.Context, Callable[[], None]]] = collections.deque()
+        self._tasks: collections.deque[tuple[contextvars.Context, Task]] = collections.deque()
         self._threads: set[threading.Thread] = set()
         self._idle = 0
 
@@ -133,15 +148,17 @@ class DaemonExecutor(Executor):
 
 
 class _Call(Generic[R]):
-    """A task with a future of what it returns."""
+    """A task that sets a future to the outcome of ``work``."""
 
     def __init__(self, work: Callable[[], R]) -> None:
         self.work = work
         self.future: Future[R] = Future()
 
-    def __call__(self) -> None:
+    def __call__(self) -> BaseException | None:
         if self.future.set_running_or_notify_cancel():
             try:
                 self.future.set_result(self.work())
             except BaseException as error:
                 self.future.set_exception(error)
+                return error
+        return None

@@ -1,18 +1,22 @@
-"""Limits that many threads share."""
+"""Limits that the threads of a process share: a byte budget, and the pause after a 429."""
 
 from __future__ import annotations
 
 import collections
 import threading
 import time
-import weakref
 from collections.abc import Callable, Hashable
 
 from tinkex.concurrency.at_fork import renew_after_fork
+from tinkex.concurrency.shared import Shared
 
 
 class ByteBudget:
-    """At most ``limit`` bytes at once, first come first served; one larger than the whole budget goes alone."""
+    """A semaphore that counts bytes: at most ``limit`` of them are taken at any time.
+
+    Threads get their bytes in the order in which they ask. A request for more than ``limit`` bytes waits
+    until nothing else is taken.
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -20,7 +24,7 @@ class ByteBudget:
         renew_after_fork(self)
 
     def acquire(self, size: int) -> None:
-        """Wait until there is room for ``size`` bytes."""
+        """Take ``size`` bytes; block until they are free."""
         with self._lock:
             if not self._waiting and self._fits(size):
                 self._used += size
@@ -33,7 +37,8 @@ class ByteBudget:
         """Give ``size`` bytes back."""
         with self._lock:
             self._used -= size
-            # Only those are woken whose turn it is: to wake thousands each time would take seconds.
+            # Each waiting thread has an event of its own, so that only the threads whose turn it is wake
+            # up. Waking thousands of threads at every release would take seconds.
             while self._waiting and self._fits(self._waiting[0][0]):
                 granted, turn = self._waiting.popleft()
                 self._used += granted
@@ -49,23 +54,18 @@ class ByteBudget:
 
 
 class Pause:
-    """A gate that a 429 shuts for everyone who passes through it."""
+    """A gate that a 429 shuts for a while, for every thread that passes through it."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._until = 0.0
 
     def shut(self, seconds: float) -> None:
-        """Nobody passes for ``seconds``; an earlier, longer pause stands."""
+        """Shut the gate for ``seconds``, or for longer if an earlier call asked for longer."""
         self._until = max(self._until, self._clock() + seconds)
 
-    @property
-    def is_shut(self) -> bool:
-        """Whether one who came now would have to wait."""
-        return self._clock() < self._until
-
     def pass_through(self, wait: Callable[[float], None]) -> None:
-        """Return when the gate is open, waiting by ``wait(seconds)``."""
+        """Return when the gate is open; call ``wait(seconds)`` to sleep until then."""
         while True:
             left = self._until - self._clock()
             if left <= 0:
@@ -73,25 +73,12 @@ class Pause:
             wait(left)
 
 
-class _Pauses:
-    """The gates by identity, each for as long as somebody holds it."""
-
-    def __init__(self) -> None:
-        self._gates: weakref.WeakValueDictionary[Hashable, Pause] = weakref.WeakValueDictionary()
-        self._after_fork()
-        renew_after_fork(self)
-
-    def of(self, identity: Hashable) -> Pause:
-        with self._lock:  # for setdefault is not atomic here, as a plain dictionary's is
-            return self._gates.setdefault(identity, Pause())
-
-    def _after_fork(self) -> None:
-        self._lock = threading.Lock()
-
-
-_pauses = _Pauses()
+_pauses: Shared[Hashable, Pause] = Shared(lambda identity: Pause())
 
 
 def pause_of(identity: Hashable) -> Pause:
-    """The gate that everyone in this process with this server and key shares; to be held while it is used."""
+    """Return the gate shared by all clients of this process with the same server and key.
+
+    The caller keeps a reference to the gate for as long as it uses it, because nothing else does.
+    """
     return _pauses.of(identity)

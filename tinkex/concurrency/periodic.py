@@ -1,4 +1,4 @@
-"""Runs many small tasks, each once an interval, on few threads."""
+"""A scheduler that runs many small tasks, each once per interval, on few threads."""
 
 from __future__ import annotations
 
@@ -18,74 +18,82 @@ from tinkex.concurrency.executor import DaemonExecutor
 
 logger = logging.getLogger("tinkex")
 
-THREADS = 36
-SLOTS = 24
-"""Threads that one group may hold at once: fewer than there are, so that one that hangs leaves some free."""
-SUSPECT_SLOTS = 2
-"""The same for a group whose last task was late."""
-TOGETHER = 0.05
-"""Tasks that are due within this share of an interval run together: waking up for one costs more than it does."""
-PATIENCE = 0.05
-"""Seconds that tasks wait for the threads of their group before it gets more."""
+MAX_THREADS = 36
+"""The most threads that run tasks, over all groups."""
+GROUP_THREADS = 24
+"""The most threads that one group may hold. A group that hangs leaves the others ``MAX_THREADS`` minus these."""
+LATE_GROUP_THREADS = 2
+"""The most threads of a group whose last task was late."""
+BATCH_SHARE = 0.05
+"""Tasks that fall due within this share of the interval run together, since each wake-up costs CPU time."""
+GROW_AFTER = 0.05
+"""A group gets more threads when its tasks have waited for this many seconds."""
 
 
 class Task(ABC):
-    """Something to run once an interval. Those with the same ``group`` share its threads."""
+    """Work that runs once per interval. The tasks of one ``group`` share a limited number of threads."""
 
     group: str
-    due = 0.0
+    due: float = 0.0
+    """When the next turn begins, by ``time.monotonic()``."""
     underway = False
-    """It runs or waits for a thread: its next turn is skipped, so that turns never pile up."""
+    """Whether the task runs or waits for a thread. If so, its next turn is skipped, so turns never pile up."""
 
     @abstractmethod
     def run(self) -> bool:
-        """Do it once; True if it was late, as its group is likely to be again."""
+        """Do the work once. Return True if it was late, in which case the group gets fewer threads."""
 
 
 T = TypeVar("T", bound=Task)
 
 
 class _Group(Generic[T]):
-    """The tasks of one group whose turn it is."""
+    """The tasks of one group that wait for a thread, and how many threads the group holds.
+
+    The lock of ``PeriodicTasks`` guards it.
+    """
 
     def __init__(self) -> None:
         self.waiting: collections.deque[T] = collections.deque()
         self._threads = 0
-        self._suspect = False
+        self._late = False
         self._grown = 0.0
 
     @property
-    def may_grow(self) -> bool:
-        """Whether there is a use for more threads, and a right to them."""
+    def wants_threads(self) -> bool:
+        """Whether tasks wait and the group holds fewer threads than it may."""
         return bool(self.waiting) and self._threads < self._limit
 
     @property
     def _limit(self) -> int:
-        return SUSPECT_SLOTS if self._suspect else SLOTS
+        return LATE_GROUP_THREADS if self._late else GROUP_THREADS
 
     def grow(self, now: float) -> list[T]:
-        """Tasks that get a thread each, which then goes on with those that wait.
+        """Return the tasks to start, each on a new thread, which goes on with the tasks that still wait.
 
-        One thread is the cheapest, and enough for a server that answers at once; while tasks have to
-        wait for longer than ``PATIENCE`` their number doubles.
+        One thread is the cheapest, and enough for a server that answers at once. The number of threads
+        doubles each time that tasks have waited for ``GROW_AFTER`` seconds.
         """
-        if not self.may_grow or (self._threads and now - self._grown < PATIENCE):
+        if not self.wants_threads or (self._threads and now - self._grown < GROW_AFTER):
             return []
         more = min(max(self._threads, 1), self._limit - self._threads, len(self.waiting))
         self._grown = now
         self._threads += more
         return [self.waiting.popleft() for _ in range(more)]
 
-    def following(self, late: bool) -> T | None:
-        """What the thread that has ended a task goes on with, None if it is not needed any more."""
-        self._suspect = late
+    def next_task(self, *, late: bool) -> T | None:
+        """Return the next task for a thread that has finished one, or None if the thread is to end.
+
+        ``late`` is whether the finished task was late.
+        """
+        self._late = late
         if self.waiting and self._threads <= self._limit:
             return self.waiting.popleft()
         self._threads -= 1
         return None
 
-    def no_thread(self, task: T) -> None:
-        """There is no thread to be had for ``task`` now: all wait for their next turn."""
+    def skip_turn(self, task: T) -> None:
+        """Skip this turn of ``task`` and of all that wait, because no thread could be started."""
         self._threads -= 1
         for skipped in (task, *self.waiting):
             skipped.underway = False
@@ -93,20 +101,21 @@ class _Group(Generic[T]):
 
 
 class PeriodicTasks(Generic[T]):
-    """A set of tasks of which each runs every ``interval`` seconds until it is removed.
+    """A set of tasks, each of which runs every ``interval`` seconds until it is removed.
 
-    One scheduler thread wakes for the earliest task that is due and hands it to a worker; no lock is held
-    while a task runs. A group that hangs holds only its own threads. Without tasks there are no threads.
+    One scheduler thread sleeps until the earliest task is due and hands it to a worker thread. No lock is
+    held while a task runs. A group whose tasks hang holds only its own threads. When there are no tasks
+    there are no threads.
     """
 
     def __init__(self, interval: float, name: str) -> None:
         self.interval = interval
         self.name = name
-        # In the order of adding.
         self._tasks: dict[T, None] = {}
+        """The tasks, as the keys, in the order in which they were added."""
         self._closed = False
         self._thread: threading.Thread | None = None
-        self._executor = DaemonExecutor(THREADS, name)
+        self._executor = DaemonExecutor(MAX_THREADS, name)
         self._reset()
         renew_after_fork(self)
 
@@ -116,12 +125,12 @@ class PeriodicTasks(Generic[T]):
         return self._closed
 
     def tasks(self) -> list[T]:
-        """Those that have been added and not removed."""
+        """Return the tasks that have been added and not removed."""
         with self._changed:
             return list(self._tasks)
 
     def add(self, task: T) -> bool:
-        """Run ``task`` from now on, first in one interval; False if this has been closed."""
+        """Run ``task`` every interval, for the first time in one interval. Return False if closed."""
         with self._changed:
             if self._closed:
                 return False
@@ -131,7 +140,7 @@ class PeriodicTasks(Generic[T]):
             return True
 
     def remove(self, tasks: Iterable[T]) -> list[T]:
-        """Run them no more, though one may still be underway; those that were there."""
+        """Stop running ``tasks``; return those of them that were there. One of them may still be underway."""
         with self._changed:
             removed = [task for task in tasks if task in self._tasks]
             for task in removed:
@@ -144,25 +153,25 @@ class PeriodicTasks(Generic[T]):
             return removed
 
     def wait_for(self, tasks: Iterable[T], timeout: float) -> None:
-        """Return when none of ``tasks`` is underway, after ``timeout`` seconds at the latest."""
+        """Block until none of ``tasks`` is underway, for at most ``timeout`` seconds."""
         tasks = list(tasks)
         with self._changed:
             self._ended.wait_for(lambda: not any(task.underway for task in tasks), timeout)
 
     def resume(self, task: T) -> None:
-        """In a forked child: run a task that was added in the parent, too."""
+        """Run, in a forked child too, a ``task`` that was added in the parent."""
         with self._changed:
             if task in self._tasks:
                 self._watch(task)
 
     def close(self) -> list[T]:
-        """Run nothing more; the tasks that there were. See ``join``."""
+        """Remove all tasks and accept no more; return the tasks that there were. ``join`` waits for them."""
         with self._changed:
             self._closed = True
             return self.remove(list(self._tasks))
 
     def join(self, timeout: float) -> None:
-        """After ``close`` wait for all threads to end, at most ``timeout`` seconds."""
+        """Wait, after ``close``, until all threads have ended, for at most ``timeout`` seconds."""
         end = time.monotonic() + timeout
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
@@ -170,7 +179,7 @@ class PeriodicTasks(Generic[T]):
         self._executor.shutdown(timeout=max(0.0, end - time.monotonic()))
 
     def _watch(self, task: T) -> None:
-        """Enter ``task`` into the schedule, and start the scheduler if it rests. Called with the lock."""
+        """Put ``task`` on the schedule, and start the scheduler thread if there is none. Needs the lock."""
         if self._thread is None:
             thread = threading.Thread(target=self._run, name=f"tinkex-{self.name}-scheduler", daemon=True)
             thread.start()
@@ -182,7 +191,7 @@ class PeriodicTasks(Generic[T]):
         while True:
             with self._changed:
                 if not self._tasks:
-                    # What is left in the schedule was removed.
+                    # Tasks that are still on the schedule have been removed.
                     self._schedule.clear()
                     self._groups.clear()
                     self._thread = None
@@ -197,16 +206,16 @@ class PeriodicTasks(Generic[T]):
                     self._executor.run(partial(self._work, group, task))
                 except RuntimeError:
                     with self._changed:
-                        group.no_thread(task)
+                        group.skip_turn(task)
 
     def _queue_due(self, now: float) -> None:
-        """Move the tasks that are due to their groups, and enter each again one interval on. Called with the lock."""
-        soon = now + self.interval * TOGETHER
+        """Move the tasks that are due to their groups, and schedule the next turn of each. Needs the lock."""
+        soon = now + self.interval * BATCH_SHARE
         while self._schedule and self._schedule[0][0] <= soon:
             task = heapq.heappop(self._schedule)[2]
             if task not in self._tasks:
                 continue
-            # From the time it was due, not from now: so the cadence does not drift.
+            # The next turn counts from when this one was due, not from now, so the turns do not drift.
             missed = max(0, int((now - task.due) / self.interval))
             task.due += (1 + missed) * self.interval
             heapq.heappush(self._schedule, (task.due, next(self._ties), task))
@@ -215,14 +224,14 @@ class PeriodicTasks(Generic[T]):
                 self._groups.setdefault(task.group, _Group()).waiting.append(task)
 
     def _pause(self, now: float) -> float:
-        """How long there is nothing to do for the scheduler. Called with the lock."""
+        """Return for how many seconds the scheduler may sleep. Needs the lock."""
         pause = self._schedule[0][0] - now if self._schedule else self.interval
-        if any(group.may_grow for group in self._groups.values()):
-            pause = min(pause, PATIENCE)
+        if any(group.wants_threads for group in self._groups.values()):
+            pause = min(pause, GROW_AFTER)
         return max(0.0, pause)
 
     def _work(self, group: _Group[T], task: T | None) -> None:
-        """Run ``task``, and then what waits in its group."""
+        """Run ``task``, and then tasks that wait in its group, until the thread is to end."""
         while task is not None:
             late = False
             try:
@@ -232,21 +241,21 @@ class PeriodicTasks(Generic[T]):
             with self._changed:
                 task.underway = False
                 self._ended.notify_all()
-                task = group.following(late)
+                task = group.next_task(late=late)
 
     def _reset(self) -> None:
         lock = threading.RLock()
         self._changed = threading.Condition(lock)
-        """The schedule is not what the scheduler thinks it is."""
+        """Notified when the schedule changes, to wake the scheduler."""
         self._ended = threading.Condition(lock)
-        """A task has run; apart from the other, so that it does not wake the scheduler."""
+        """Notified when a task has run. It shares the lock, but does not wake the scheduler."""
         self._schedule: list[tuple[float, int, T]] = []
         self._ties = itertools.count()
         self._groups: dict[str, _Group[T]] = {}
         self._thread = None
 
     def _after_fork(self) -> None:
-        """No thread of the parent is here, so nothing is underway; tasks run again once they are resumed."""
+        """Start from an empty schedule: no task is underway here, and a task runs once it is resumed."""
         self._reset()
         due = time.monotonic() + self.interval
         for task in self._tasks:

@@ -1,25 +1,26 @@
-"""The children of a service: started on an executor, listed while they live, closed together."""
+"""The clients of a service: they are created on an executor, listed while they are in use, and closed together."""
 
 from __future__ import annotations
 
 import threading
-import weakref
 from collections.abc import Callable, Generator
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from tinkex.concurrency.at_fork import renew_after_fork
 from tinkex.concurrency.executor import DaemonExecutor
 from tinkex.concurrency.futures import APIFuture
+from tinkex.concurrency.living import Living
 
 Self = TypeVar("Self", bound="Created")
 
 
 class Created:
-    """A client that is also the finished future of itself.
+    """A client that is also a finished future of itself.
 
-    In the official SDK creating a client gives a future that acts as the client; so here
-    ``service.create_sampling_client(...).result()`` and ``await`` work too, and give the client.
+    In the official SDK, creating a client returns a future that also acts as the client. To run the same
+    programs, a client here has the methods of a future: ``result()`` and ``await`` return the client itself.
     """
 
     def result(self: Self, timeout: float | None = None) -> Self:
@@ -40,69 +41,80 @@ class Created:
 
 
 class Child(Protocol):
-    """A client that a supervisor can end."""
+    """A client that a supervisor can close."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close the client."""
 
 
 C = TypeVar("C", bound=Child)
 
 
 class ClientSupervisor:
-    """Starts clients on a ``concurrent.futures`` executor and keeps track of those that live.
+    """Creates clients on a ``concurrent.futures`` executor, and knows those that are in use.
 
-    It stands in for a supervisor process: a child that fails to start leaves nothing behind and harms
-    no other. Children are held weakly, so one that nobody uses any more drops out by itself.
+    A client that cannot be created leaves nothing behind and affects no other. Clients are held weakly, so a
+    client that nobody uses any more is forgotten.
+
+    Example::
+
+        from tinkex.concurrency.executor import DaemonExecutor
+
+        executor = DaemonExecutor(max_workers=4, name="children")
+        supervisor = tinkex.ClientSupervisor(executor)
+        future = supervisor.start_child(lambda: tinkex.RestClient(base_url="local://"))
+        rest = future.result(timeout=60)
+        print(supervisor.children())
+        supervisor.shutdown()  # closes the children
+        executor.shutdown()
     """
 
     def __init__(self, executor: DaemonExecutor) -> None:
         self.executor: Executor = executor
         self._run = executor.run_or_do
-        self._children: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        self._children: Living[Any] = Living()
         self._lock = threading.Lock()
         self._shut_down = False
         renew_after_fork(self)
 
     def start_child(self, make: Callable[[], C]) -> APIFuture[C]:
-        """Run ``make`` on the executor; the future of the client it returns."""
+        """Run ``make`` on the executor; return the future of the client that it makes."""
         future: APIFuture[C] = APIFuture()
 
-        def start() -> None:
-            if future.cancelled():
-                return
-            try:
-                child = make()
-            except BaseException as error:
-                future.fail(error)
-                return
-            with self._lock:
-                late = self._shut_down
-                if not late:
-                    self._children[id(child)] = child
-            future.fulfil(lambda: child)
-            if late or future.cancelled():
-                child.close()
-
-        self._run(start)
+        self._run(partial(self._start, make, future))
         return future
 
     def children(self) -> list[Any]:
         """The living clients."""
-        with self._lock:
-            return self._living()
+        return self._children.all()
 
     def shutdown(self) -> None:
-        """Close all children; those still being made are closed as soon as they are."""
+        """Close all clients. Clients that are still being created are closed as soon as they exist."""
         with self._lock:
             self._shut_down = True
-            children = self._living()
+            children = self._children.all()
         for child in children:
             child.close()
 
-    def _living(self) -> list[Any]:
-        # The references are taken in one step, since children may go in other threads meanwhile.
-        found = [reference() for reference in self._children.valuerefs()]
-        return [child for child in found if child is not None]
+    def _start(self, make: Callable[[], C], future: APIFuture[C]) -> BaseException | None:
+        if future.cancelled():
+            return None
+        try:
+            child = make()
+        except BaseException as error:
+            return future.fail(error)
+        with self._lock:
+            late = self._shut_down
+            if not late:
+                self._children.add(child)
+        future.fulfil(partial(_the_same, child))
+        if late or future.cancelled():
+            child.close()
+        return None
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
+
+
+def _the_same(child: C) -> C:
+    return child

@@ -1,1 +1,1 @@
-"""Checkpoints on disk: signed URLs fetched with resumption, archives unpacked with suspicion."""
+"""Downloads of checkpoints: files are fetched by signed URLs with resumption, and archives unpacked safely."""

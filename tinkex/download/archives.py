@@ -1,4 +1,4 @@
-"""Unpacking an archive that need not be well meant."""
+"""Unpacks archives safely, even if they were made to do harm."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from tinkex.download.paths import UnsafeDownloadError, inside
 MAX_FILES = 10_000
 _CHUNK = 1 << 20
 _OVERHEAD = 64 << 20
-"""Room for headers and padding beside the content."""
+"""The most bytes of headers and padding in an archive, beside the content of its files."""
 _GZIP = b"\x1f\x8b"
 _BROKEN = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError, RecursionError)
 
 
 def unpack(archive: Path, directory: Path, max_bytes: int, check: Callable[[], None] = lambda: None) -> None:
-    """Unpack a tar or tar.gz into ``directory``, an empty folder. Takes constant memory.
+    """Unpack a tar or tar.gz file into ``directory``, an empty folder, in constant memory.
 
-    Only plain files and folders are taken; owners and modes are not. Raises ``UnsafeDownloadError`` for
-    an absolute path, ``..``, a link, a device, a name that comes twice, more than ``max_bytes`` of content
-    (bytes, unpacked) or 10,000 entries, and for what is no archive. ``check`` may raise to stop it.
+    Owners and modes are not restored. ``check`` is called often, and stops the unpacking by raising. Raises
+    ``UnsafeDownloadError`` if the file is not an archive; if an entry is not a plain file or folder, has an
+    absolute path or ``..`` in it, or occurs twice; and if there are more than ``max_bytes`` bytes of unpacked
+    content or more than 10,000 entries.
     """
     left, entries = max_bytes, 0
     with archive.open("rb") as raw, _reader(raw, max_bytes + _OVERHEAD) as tar:
@@ -56,9 +57,10 @@ def unpack(archive: Path, directory: Path, max_bytes: int, check: Callable[[], N
 
 
 class _Bounded:
-    """A stream that refuses to be read further than an archive of the allowed size reaches.
+    """A stream that raises when it is read beyond the size of the largest allowed archive.
 
-    ``tarfile`` reads some headers at once, whatever size they claim, and skips what it is told to skip.
+    It is needed because ``tarfile`` reads a header as a whole, however large it claims to be, and skips as far
+    as an entry tells it to.
     """
 
     def __init__(self, stream: IO[bytes], limit: int) -> None:
@@ -98,11 +100,11 @@ def _entries(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
         if entry is None:
             return
         yield entry
-        vars(tar)["members"].clear()  # it would remember every entry
+        vars(tar)["members"].clear()  # tarfile remembers every entry, which takes memory
 
 
 def _content(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> Iterator[bytes]:
-    """The bytes of a file, exactly as many as its header says."""
+    """Yield the content of a file. Raises ``UnsafeDownloadError`` if it is shorter than its header says."""
     left = entry.size
     with _explained():
         file = tar.extractfile(entry)
@@ -117,7 +119,7 @@ def _content(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> Iterator[bytes]:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Errors in reading an archive, as one; those in writing files are none of it."""
+    """Turn the errors of reading an archive into ``UnsafeDownloadError``; no file may be written within."""
     try:
         yield
     except _BROKEN as error:

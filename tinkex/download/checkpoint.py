@@ -1,4 +1,4 @@
-"""A whole checkpoint into a folder: its files by signed URLs, or its archive, whichever the server has."""
+"""Downloads a checkpoint into a folder, as single files or as an archive, depending on what the server offers."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ def download(
     path: ParsedCheckpointTinkerPath,
     directory: Path,
     tracker: Tracker,
+    *,
     overwrite: bool,
 ) -> Path:
-    """Bring the files of a checkpoint into ``directory``, which appears only when all are there.
+    """Download the files of a checkpoint into ``directory``, which appears only when all are complete.
 
-    Everything is put together in a folder beside it, which is gone afterwards, whatever happens.
+    Until then the files are in a temporary folder beside ``directory``, which is deleted in any case.
     """
-    check_target(directory, overwrite)
+    check_target(directory, overwrite=overwrite)
     files = links.of_files(transport, path)
     archive = links.of_archive(transport, path, tracker.wait) if files is None else None
     with _workspace(directory) as work:
@@ -45,13 +46,13 @@ def download(
             fetcher.fetch(archive["archive"], work / "archive", tracker.file())
             unpack(work / "archive", content, tracker.max_bytes, tracker.check)
         tracker.check()
-        check_target(directory, overwrite)
+        check_target(directory, overwrite=overwrite)
         _replace(directory, content, work / "replaced")
     return directory
 
 
-def check_target(directory: Path, overwrite: bool) -> None:
-    """Raise ``InputError`` if something is at ``directory`` that must not be replaced."""
+def check_target(directory: Path, *, overwrite: bool) -> None:
+    """Raise ``InputError`` if ``directory`` is not a folder, or is not empty and must not be replaced."""
     if directory.is_symlink() or (directory.exists() and not directory.is_dir()):
         raise InputError(f"{directory} is there and is no folder")
     if not overwrite and directory.is_dir() and any(directory.iterdir()):
@@ -86,7 +87,7 @@ def _fetch_files(fetcher: Fetcher, files: links.Links, content: Path, tracker: T
             future.result()
     except BaseException:
         tracker.stop()
-        fetcher.close()  # wakes those that wait for data
+        fetcher.close()  # wakes the threads that wait for data
         raise
     finally:
         executor.shutdown(cancel_futures=True)
@@ -94,7 +95,7 @@ def _fetch_files(fetcher: Fetcher, files: links.Links, content: Path, tracker: T
 
 @contextlib.contextmanager
 def _workspace(directory: Path) -> Iterator[Path]:
-    """A folder beside ``directory``; on failure the parents that were made for it go too."""
+    """Make a temporary folder beside ``directory``, and missing parents; remove these parents on failure."""
     missing = [parent for parent in directory.parents if not parent.exists()]
     directory.parent.mkdir(parents=True, exist_ok=True)
     try:

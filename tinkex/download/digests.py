@@ -1,20 +1,19 @@
-"""The digests that stores send along with a file."""
+"""Checks the digests that storage services send along with a file."""
 
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import re
 from collections.abc import Iterator, Mapping
 
 _LENGTHS = {"sha256": 32, "sha1": 20, "md5": 16}
-"""The algorithms that are checked, the best first, and the bytes of a value of theirs."""
+"""The algorithms that are checked, the strongest first, and the size of their digests in bytes."""
 
 
 class Digest:
-    """A digest to be compared with what arrives. ``name`` is its algorithm."""
+    """An expected digest, to be compared with the data that arrives. ``name`` is its algorithm."""
 
     def __init__(self, name: str, expected: bytes) -> None:
         self.name = name
@@ -22,19 +21,19 @@ class Digest:
         self._hash = hashlib.new(name, usedforsecurity=False)
 
     def update(self, chunk: bytes) -> None:
-        """Take in the next bytes."""
+        """Add the next bytes of the data."""
         self._hash.update(chunk)
 
     def matches(self) -> bool:
-        """Whether what was taken in is what was expected."""
+        """Return whether the data has the expected digest."""
         return hmac.compare_digest(self._hash.digest(), self._expected)
 
 
 def digest_of(headers: Mapping[str, str]) -> Digest | None:
-    """The best digest of the whole file in the headers of an answer that brings the whole file.
+    """Return the strongest digest in the headers of an answer that contains a whole file, or None.
 
-    Read are ``Repr-Digest`` and ``Content-Digest`` (RFC 9530), ``Digest`` (RFC 3230), ``Content-MD5``,
-    ``x-amz-checksum-sha256`` and ``-sha1``, and the md5 of ``x-goog-hash``.
+    The headers that are read are ``Repr-Digest`` and ``Content-Digest`` (RFC 9530), ``Digest`` (RFC 3230),
+    ``Content-MD5``, ``x-amz-checksum-sha256``, ``x-amz-checksum-sha1``, and the md5 of ``x-goog-hash``.
     """
     given = {name: value for name, value in _given(headers) if len(value) == _LENGTHS.get(name)}
     return next((Digest(name, given[name]) for name in _LENGTHS if name in given), None)
@@ -50,5 +49,5 @@ def _given(headers: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
     for name, value in pairs:
         try:
             yield name, base64.b64decode(value, validate=True)
-        except binascii.Error:
-            continue  # such as the digest of digests of a file uploaded in parts
+        except ValueError:
+            continue  # for example the combined digest of a file that was uploaded in parts

@@ -1,4 +1,4 @@
-"""One file from a signed URL: resumed after a break, checked, and never with a credential of ours."""
+"""Downloads one file by its signed URL. Downloads are resumed and checked, and no credential is sent."""
 
 from __future__ import annotations
 
@@ -9,50 +9,57 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 import requests
-import urllib3.exceptions
 from requests.adapters import HTTPAdapter
 
 from tinkex.config import Config
 from tinkex.download.digests import Digest, digest_of
-from tinkex.errors import APIConnectionError, APIResponseValidationError, APIStatusError, status_error
+from tinkex.errors import APIConnectionError, APIResponseValidationError, APIStatusError
+from tinkex.http.causes import BROKEN
 from tinkex.http.connections import CuttableAdapter
+from tinkex.http.refusal import status_error
 from tinkex.http.retry import backoff, is_retryable, retry_after
 
 CHUNK = 128 << 10
-"""Bytes read at once; what a broken connection can lose of what it had brought."""
+"""The bytes that are read at a time. A connection that breaks loses at most these."""
 _ERROR_BYTES = 64 << 10
+"""The most bytes that are read of an error message."""
 _LINK_EXPIRED = frozenset({400, 401, 403, 410})
-"""What stores answer to a signed URL that no longer works."""
+"""The statuses with which storage services answer a signed URL that does not work any more."""
 _RENEWALS = 2
-_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+"""How often a refused URL is replaced by a new one, before the refusal is raised."""
+_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
+_LENGTH = re.compile(r"[0-9]{1,18}")
+"""A ``Content-Length``. No file is longer, and ``int`` takes no more than a few thousand digits."""
 
 
 class Link(Protocol):
-    """Where a file can be had: a URL that works for a while, and a way to a fresh one."""
+    """The signed URL of a file, which works for a limited time and can be renewed."""
 
-    def url(self) -> str: ...
+    def url(self) -> str:
+        """Return the present URL."""
 
-    def renew(self, refused: str) -> None: ...
+    def renew(self, refused: str) -> None:
+        """Get a new URL, unless the present one is not ``refused`` any more."""
 
 
 class Watch(Protocol):
-    """Who follows a download, and may end it by raising."""
+    """An observer of a download. It can end the download by raising in any of its methods."""
 
     def check(self) -> None:
-        """Raise if the download is not wanted any more."""
+        """Raise if the download is to end."""
 
     def wait(self, seconds: float) -> None:
-        """Sleep, or raise as ``check`` does."""
+        """Sleep for ``seconds``, or raise as ``check`` does."""
 
     def size(self, total: int) -> None:
-        """The file has ``total`` bytes."""
+        """Record that the file has ``total`` bytes."""
 
     def moved(self, count: int) -> None:
-        """So many bytes more are there; negative where a file starts over."""
+        """Record that ``count`` more bytes have arrived; it is negative when the download starts over."""
 
 
 class _Broken(Exception):
-    """The connection failed, or the answer ended early; ``wait`` is what the server asks for, in seconds."""
+    """The connection failed, or the answer ended early. ``wait`` is the pause the server asks for, in seconds."""
 
     def __init__(self, reason: str, wait: float | None = None) -> None:
         super().__init__(reason)
@@ -60,9 +67,9 @@ class _Broken(Exception):
 
 
 class _PlainSession(requests.Session):
-    """Sends nothing but the request: no credential of a ``.netrc`` or URL, also after a redirect, no cookies.
+    """A session that never sends a credential or a cookie: none of ``.netrc`` or the URL, none after a redirect.
 
-    Proxies and certificate bundles of the environment hold as usual.
+    The proxies and certificate bundles of the environment are used as usual.
     """
 
     def __init__(self) -> None:
@@ -76,7 +83,10 @@ class _PlainSession(requests.Session):
 
 
 class _Adapter(CuttableAdapter):
-    """Can be cut like the one of the server's transport, and serves any number of hosts."""
+    """An adapter whose connections can be cut by ``close``, and which serves any number of hosts.
+
+    ``CuttableAdapter`` itself is made for one server. The methods that assume this are those of ``requests`` again.
+    """
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         return HTTPAdapter.get_connection_with_tls_context(self, *args, **kwargs)
@@ -96,16 +106,16 @@ class Fetcher:
         self._session.mount("https://", adapter)
 
     def close(self) -> None:
-        """End every download with a connection error and let go of the connections."""
+        """Close all connections. Downloads under way fail with a connection error."""
         self._session.close()
 
     def fetch(self, link: Link, target: Path, watch: Watch) -> None:
-        """Write what is at ``link`` to ``target``.
+        """Write the file at ``link`` to ``target``.
 
-        Goes on after a break where it stopped, if the server can do that, for as long as it gets further
-        within ``Config.max_tries`` tries. Raises ``APIStatusError``, ``APIConnectionError``,
-        ``APIResponseValidationError`` if size or digest do not match, ``OSError`` if the disk is full, and
-        what ``watch`` raises.
+        After a break the download is resumed where it stopped, if the server supports that, and otherwise
+        started over. Raises ``APIConnectionError`` if ``Config.max_tries`` tries in a row bring no new data,
+        ``APIStatusError`` if the server refuses, ``APIResponseValidationError`` if the size or the digest does
+        not match, ``OSError`` if the file cannot be written, and any error that ``watch`` raises.
         """
         with target.open("wb") as file:
             state = _State(file, watch)
@@ -118,25 +128,26 @@ class Fetcher:
                     state.check_digest()
                     return
                 except _Broken as broken:
-                    if state.offset > furthest:
-                        tries, renewals, furthest = 0, 0, state.offset
-                    tries += 1
-                    if tries >= self._config.max_tries:
-                        raise APIConnectionError(
-                            f"a download broke off at byte {state.offset}: {broken}",
-                            method="GET",
-                            url=_shown(url),
-                        ) from None
-                    wait = broken.wait
+                    reason, wait = str(broken), broken.wait
                 except APIStatusError as refusal:
                     renewals += 1
                     if refusal.status_code not in _LINK_EXPIRED or renewals > _RENEWALS:
                         raise
                     link.renew(url)
                     continue
+                if state.offset > furthest:
+                    tries, renewals, furthest = 0, 0, state.offset
+                tries += 1
+                if tries >= self._config.max_tries:
+                    # Raised outside the handler: the errors behind it contain the URL with its signature.
+                    raise APIConnectionError(
+                        f"a download broke off at byte {state.offset}: {reason}",
+                        method="GET",
+                        url=_shown(url),
+                    )
                 if wait is None:
                     wait = backoff(tries, self._config.retry_delay, self._config.retry_delay_max)
-                watch.wait(wait)
+                watch.wait(min(wait, self._config.max_wait))
 
     def _go_on(self, url: str, state: _State) -> None:
         headers = {"Accept-Encoding": "identity"}
@@ -150,13 +161,15 @@ class Fetcher:
                 state.start_over()
                 raise _Broken("the server has less of the file than before")
             if status >= 400:
-                content = response.raw.read(_ERROR_BYTES) or b""
+                content = next(_chunks(response, _ERROR_BYTES), b"")
                 error = status_error(status, content, response.headers, method="GET", url=_shown(url))
                 if is_retryable(status, response.headers):
                     raise _Broken(str(error), retry_after(response.headers))
                 raise error
+            if status not in (200, 206):
+                raise _Broken(f"the server answered {status}, which brings no file")
             state.begin(response)
-            for chunk in _chunks(response):
+            for chunk in _chunks(response, CHUNK):
                 state.write(chunk)
         if state.total is not None and state.offset < state.total:
             raise _Broken("the answer ended early")
@@ -173,15 +186,18 @@ class Fetcher:
                 timeout=(config.connect_timeout, config.read_timeout),
                 proxies=dict(config.proxies) if config.proxies is not None else None,
             )
-        except (requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL, requests.TooManyRedirects):
-            raise APIConnectionError("a download link leads nowhere", method="GET", url=_shown(url)) from None
-        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            # Its text has the signature of the URL in it.
-            raise _Broken(type(error).__name__) from None
+        except (requests.TooManyRedirects, ValueError):  # the latter for whatever is wrong with a URL
+            reason = None
+        except BROKEN as error:
+            reason = type(error).__name__
+        # Raised outside the handlers: the text of the first error contains the URL with its signature.
+        if reason is None:
+            raise APIConnectionError("a download link leads nowhere", method="GET", url=_shown(url))
+        raise _Broken(reason)
 
 
 class _State:
-    """How far one file has come, over all tries."""
+    """The progress of one file, over all tries."""
 
     def __init__(self, file: IO[bytes], watch: Watch) -> None:
         self._file = file
@@ -192,7 +208,7 @@ class _State:
         self.version: str | None = None
 
     def begin(self, response: requests.Response) -> None:
-        """Make ready for the body of an answer, whole or a part."""
+        """Prepare for the body of an answer, which contains the whole file or the rest of it."""
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise APIResponseValidationError("a download came in an encoding that was not asked for")
         if response.status_code == 206:
@@ -208,7 +224,7 @@ class _State:
         self.version = _version(response)
         self._digest = digest_of(response.headers)
         length = response.headers.get("Content-Length", "")
-        if length.isdigit():
+        if _LENGTH.fullmatch(length):
             self._set_total(int(length))
 
     def write(self, chunk: bytes) -> None:
@@ -220,7 +236,7 @@ class _State:
         self._watch.moved(len(chunk))
 
     def start_over(self) -> None:
-        """Forget what came so far: the server cannot go on from there."""
+        """Discard the data so far, because the server cannot resume there."""
         self._watch.moved(-self.offset)
         self._file.seek(0)
         self._file.truncate()
@@ -236,12 +252,12 @@ class _State:
         self.total = total
 
 
-def _chunks(response: requests.Response) -> Iterator[bytes]:
+def _chunks(response: requests.Response, size: int) -> Iterator[bytes]:
     raw: Any = response.raw
     while True:
         try:
-            chunk: bytes = raw.read(CHUNK, decode_content=False)
-        except (urllib3.exceptions.HTTPError, requests.exceptions.RequestException, OSError) as error:
+            chunk: bytes = raw.read(size, decode_content=False)
+        except BROKEN as error:
             raise _Broken(type(error).__name__) from None
         if not chunk:
             return
@@ -249,11 +265,12 @@ def _chunks(response: requests.Response) -> Iterator[bytes]:
 
 
 def _version(response: requests.Response) -> str | None:
-    """What tells this version of the file from a later one; a weak ETag does not."""
+    """Return a validator that identifies this version of the file, if there is one. A weak ETag does not."""
     etag = response.headers.get("ETag", "")
-    return etag if etag.startswith('"') else response.headers.get("Last-Modified")
+    version = etag if etag.startswith('"') else response.headers.get("Last-Modified")
+    return version if version and version.isprintable() else None  # else it cannot be sent back
 
 
 def _shown(url: str) -> str:
-    """The URL without its signature."""
+    """Return a URL without its signature."""
     return url.split("?")[0]

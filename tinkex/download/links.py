@@ -1,4 +1,4 @@
-"""Where the server lets a checkpoint be had: signed URLs that work for a while."""
+"""The signed URLs by which a checkpoint can be downloaded for a limited time."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from functools import partial
 
 from tinkex.api import rest as api
 from tinkex.errors import APIStatusError
-from tinkex.http.retry import backoff, retry_after
+from tinkex.http.retry import backoff
 from tinkex.http.transport import Transport
 from tinkex.types.rest import ParsedCheckpointTinkerPath
 
 ARCHIVE_SECONDS = 1800.0
-"""How long the server may take to make an archive."""
+"""The longest time that the server may take to make an archive."""
 _UNSUPPORTED = frozenset({400, 404, 405, 422, 501})
-"""What a server answers to a call that it does not have, at all or for this kind of checkpoint."""
+"""The statuses of a server that has no URLs of single files, at all or for this kind of checkpoint."""
 
 URLs = Mapping[str, str]
 
 
 class Links:
-    """The signed URLs of a checkpoint by file name, asked for again when they no longer work."""
+    """The signed URLs of the files of a checkpoint, which are requested again when they do not work any more."""
 
     def __init__(self, ask: Callable[[], URLs]) -> None:
         self._ask = ask
@@ -31,33 +31,33 @@ class Links:
 
     @property
     def names(self) -> list[str]:
-        """The names of the files, as the server gives them."""
+        """The names of the files, as the server gives them, in alphabetical order."""
         return sorted(self._urls)
 
     def __getitem__(self, name: str) -> Link:
         return Link(self, name)
 
     def url(self, name: str) -> str:
-        """The present URL of a file."""
+        """Return the present URL of a file."""
         return self._urls[name]
 
     def renew(self, name: str, refused: str) -> None:
-        """Have other URLs than the one that was refused; one thread asks for all."""
+        """Request new URLs, unless another thread has done so since the URL ``refused`` was read."""
         with self._lock:
             if self._urls[name] == refused:
                 self._urls.update(self._ask())
 
 
 class Link:
-    """One of them; see ``fetch.Link``."""
+    """The signed URL of one file, as a ``fetch.Link``."""
 
     def __init__(self, links: Links, name: str) -> None:
-        self.url = partial(links.url, name)
-        self.renew = partial(links.renew, name)
+        self.url: Callable[[], str] = partial(links.url, name)
+        self.renew: Callable[[str], None] = partial(links.renew, name)
 
 
 def of_files(transport: Transport, path: ParsedCheckpointTinkerPath) -> Links | None:
-    """Links to the files of a checkpoint; None if the server does not give any for it."""
+    """Return the links to the files of a checkpoint, or None if the server offers none for it."""
 
     def ask() -> URLs:
         return api.external_weights_urls(transport, path.training_run_id, path.checkpoint_id).urls
@@ -73,9 +73,10 @@ def of_files(transport: Transport, path: ParsedCheckpointTinkerPath) -> Links | 
 def of_archive(
     transport: Transport, path: ParsedCheckpointTinkerPath, wait: Callable[[float], None]
 ) -> Links:
-    """The link to a checkpoint as one archive, named ``archive``. Blocks while it is being made.
+    """Return the link to a checkpoint as one archive, under the name ``archive``. Blocks until it is made.
 
-    ``wait(seconds)`` sleeps and may raise. Raises ``APIStatusError``, 503 after half an hour.
+    ``wait(seconds)`` is called to sleep, and may raise. Raises ``APIStatusError`` if the server refuses, with the
+    status 503 if the archive is not made within half an hour.
     """
 
     def ask() -> URLs:
@@ -83,8 +84,8 @@ def of_archive(
         try:
             return {"archive": _wait_for_archive(transport, run, path.checkpoint_id, wait)}
         except APIStatusError as refusal:
-            # Servers that know no kinds serve the sampler's weights by the name alone. For another kind that
-            # would be another checkpoint.
+            # Some servers take only the name of a checkpoint, without its kind, and then return the sampler's
+            # weights. For another kind those would be the wrong checkpoint.
             if refusal.status_code not in (404, 405) or path.kind != "sampler_weights":
                 raise
         return {"archive": _wait_for_archive(transport, run, path.name, wait)}
@@ -103,5 +104,5 @@ def _wait_for_archive(
         except APIStatusError as refusal:
             if refusal.status_code != 503 or time.monotonic() > end:
                 raise
-            pause = retry_after(refusal.headers)
+            pause = transport.asked_wait(refusal.headers)
         wait(backoff(attempt, config.retry_delay, config.retry_delay_max) if pause is None else pause)

@@ -1,4 +1,4 @@
-"""What the files of one download have in common: how far they are, how far they may go, when to end."""
+"""The progress of all files of one download, their common size limit, and their common end."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from tinkex.download.paths import UnsafeDownloadError
 from tinkex.http.transport import Transport
 
 Progress = Callable[[int, int | None], None]
-"""Called with the bytes that are there and the bytes there will be; None until every size is known."""
+"""A function that is called with the bytes that have arrived, and with the bytes of all files.
+
+The latter is None until the size of every file is known."""
 _STEP = 0.1
+"""While a download sleeps, it looks every so many seconds whether it is to end."""
 
 
 class Tracker:
-    """Adds up the files of one download, holds them to ``max_bytes`` in all, and ends them together."""
+    """Adds up the progress of the files of one download, limits their size, and ends them together."""
 
     def __init__(
         self, transport: Transport, unwanted: Callable[[], bool], progress: Progress | None, max_bytes: int
@@ -30,17 +33,17 @@ class Tracker:
         self._sizes: dict[FileWatch, int | None] = {}
 
     def file(self) -> FileWatch:
-        """The watch of one more file."""
+        """Return the watch of another file."""
         watch = FileWatch(self)
         self._sizes[watch] = None
         return watch
 
     def stop(self) -> None:
-        """End every file at its next step."""
+        """End the download of every file at its next step."""
         self._stopped = True
 
     def check(self) -> None:
-        """Raise ``CancelledError`` or ``ClientClosedError`` if the download shall end."""
+        """Raise ``CancelledError`` or ``ClientClosedError`` if the download is to end."""
         self.wait(0)
 
     def wait(self, seconds: float) -> None:
@@ -54,7 +57,10 @@ class Tracker:
                 return
 
     def report(self, watch: FileWatch, moved: int = 0, size: int | None = None) -> None:
-        """Pass on how far all files are, in turn; raises ``UnsafeDownloadError`` if that is too far."""
+        """Record the progress of one file, and call the ``progress`` function with that of all files.
+
+        Raises ``UnsafeDownloadError`` if the files have more than ``max_bytes`` bytes together.
+        """
         with self._lock:
             self._done += moved
             if size is not None:
@@ -67,16 +73,18 @@ class Tracker:
 
 
 class FileWatch:
-    """One file of a download; see ``fetch.Watch``."""
+    """The watch of one file of a download, as a ``fetch.Watch``."""
 
     def __init__(self, tracker: Tracker) -> None:
         self._tracker = tracker
-        self.check = tracker.check
-        self.wait = tracker.wait
+        self.check: Callable[[], None] = tracker.check
+        self.wait: Callable[[float], None] = tracker.wait
 
     def size(self, total: int) -> None:
+        """Record that the file has ``total`` bytes."""
         self._tracker.report(self, size=total)
 
     def moved(self, count: int) -> None:
+        """Record that ``count`` more bytes have arrived."""
         if count:
             self._tracker.report(self, moved=count)

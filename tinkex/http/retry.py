@@ -1,18 +1,25 @@
-"""When to try a request again, and how long to wait before."""
+"""The rules for retries: which answers are tried again, and after how many seconds."""
 
 from __future__ import annotations
 
 import email.utils
+import math
 import random
+import re
+import threading
 import time
 from collections.abc import Mapping
+from datetime import timezone
 
 RETRYABLE_STATUS = frozenset({408, 409, 429})
 JITTER = 0.25
 
 
 def is_retryable(status: int, headers: Mapping[str, str]) -> bool:
-    """408, 409, 429 and 5xx are tried again, unless the server's ``x-should-retry`` says otherwise."""
+    """Return whether to try again after this status: 408, 409, 429 and 5xx.
+
+    The header ``x-should-retry`` of the answer overrides this.
+    """
     advice = headers.get("x-should-retry")
     if advice in ("true", "false"):
         return advice == "true"
@@ -20,29 +27,53 @@ def is_retryable(status: int, headers: Mapping[str, str]) -> bool:
 
 
 def backoff(attempt: int, first: float, longest: float) -> float:
-    """Seconds to wait after try number ``attempt`` (from 1): doubling from ``first`` to ``longest``, with jitter."""
-    delay = min(first * 2.0 ** min(attempt - 1, 30), longest)
-    return delay * random.uniform(1 - JITTER, 1 + JITTER)
+    """Return the seconds to wait after try number ``attempt`` (from 1).
+
+    The wait doubles from ``first`` up to ``longest``, with a jitter of 25 % either way.
+    """
+    return min(first * 2.0 ** min(attempt - 1, 30), longest) * random.uniform(1 - JITTER, 1 + JITTER)
+
+
+def longest_backoff(attempt: int, first: float, longest: float) -> float:
+    """Return the longest wait that ``backoff`` can return for the same arguments."""
+    return min(first * 2.0 ** min(attempt - 1, 30), longest) * (1 + JITTER)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """The wait in seconds that the server asks for (``retry-after-ms``, or ``Retry-After``: seconds or a date)."""
+    """Return the seconds that the server asks to wait, or None if no header can be understood.
+
+    The headers are ``retry-after-ms``, and ``Retry-After`` with seconds or a date. The result is at most the
+    longest time that Python can sleep; callers limit it further.
+    """
     millis = _number(headers.get("retry-after-ms"))
     if millis is not None:
-        return millis / 1000
-    value = headers.get("Retry-After") or headers.get("retry-after")  # of an answer, or of an error
+        return min(millis / 1000, threading.TIMEOUT_MAX)
+    # The headers of an error are a plain dictionary with names in lower case.
+    value = headers.get("Retry-After") or headers.get("retry-after")
     seconds = _number(value)
-    if seconds is not None or value is None:
-        return seconds
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except (TypeError, ValueError):
-        return None
+    if seconds is None:
+        seconds = _seconds_until(value)
+    return None if seconds is None else min(seconds, threading.TIMEOUT_MAX)
 
 
 def _number(text: str | None) -> float | None:
-    try:
-        number = float(text or "")
-    except ValueError:
+    """The number in plain decimal digits; ``float`` would also take ``1_0``, ``nan`` and the digits of all scripts."""
+    number = float(text) if text and _DECIMAL.fullmatch(text) else math.inf
+    return number if math.isfinite(number) else None
+
+
+def _seconds_until(date: str | None) -> float | None:
+    if not date or len(date) > _LONGEST_DATE:
         return None
-    return number if 0 <= number < 86_400 else None
+    try:
+        moment = email.utils.parsedate_to_datetime(date)
+        if moment.tzinfo is None:  # written as -0000
+            moment = moment.replace(tzinfo=timezone.utc)
+        return max(0.0, moment.timestamp() - time.time())
+    except Exception:
+        # The parser of the standard library raises many kinds of errors, and not the same in all versions.
+        return None
+
+
+_DECIMAL = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+")
+_LONGEST_DATE = 100

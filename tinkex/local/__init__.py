@@ -29,7 +29,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     missing = [module for module in _NEEDED if find_spec(module) is None]
     if missing:
-        raise ImportError(f"the embedded server needs {', '.join(missing)}: pip install 'tinkex[local]'")
+        message = f"the embedded server needs {', '.join(missing)}: pip install 'tinkex[local]'"
+        raise ModuleNotFoundError(message, name=__name__)
     from tinkex.local import server
 
     return getattr(server, name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,10 +37,10 @@ class State:
 
     def __init__(self, directory: Path | None, session_timeout: float, poll_timeout: float) -> None:
         self.poll_timeout = poll_timeout
-        self.checkpoints = CheckpointStore(directory)
-        self.links = Links()
-        self.promises = Promises()
-        self.closing = threading.Event()
+        self.checkpoints: CheckpointStore = CheckpointStore(directory)
+        self.links: Links = Links()
+        self.promises: Promises = Promises()
+        self.closing: threading.Event = threading.Event()
         self._lock = threading.Lock()
         self._session_timeout = session_timeout
         self._sessions: dict[str, Session] = {}
@@ -50,8 +50,8 @@ class State:
         hold_single_thread()
         self._crew = Crew()
         self._training_workers = Workers(2, "train")
-        self.sampling_workers = Workers(2, "sample")
-        self.adapted = lru_cache(maxsize=16)(self._adapt)
+        self.sampling_workers: Workers = Workers(2, "sample")
+        self.adapted: Callable[[Snapshot | None], AdaptedModel] = lru_cache(maxsize=16)(self._adapt)
         """The model that computes for a snapshot. The latest are kept, since making one takes longer than a token."""
         self._reaper = threading.Thread(target=self._reap, name="tinkex-local-reaper", daemon=True)
         self._reaper.start()

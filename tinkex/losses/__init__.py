@@ -1,1 +1,1 @@
-"""Losses of the user's own, run here or traced for the server."""
+"""Custom losses: Python functions of the user, run in this process or traced for the server."""

@@ -1,8 +1,8 @@
-"""A user's own loss over log-probabilities, by one forward and one backward pass.
+"""A custom loss over log-probabilities, computed in this process between a forward and a backward pass.
 
-By the chain rule, d loss / d weights = sum over tokens of (d loss / d logprob) (d logprob / d weights). A
-``cross_entropy`` pass with weights ``-d loss / d logprob`` has exactly that gradient, since its loss is
-``-sum(weight * logprob)``.
+By the chain rule, the gradient of the loss is the sum over tokens of ``(d loss / d logprob) * (d logprob /
+d model weights)``. The loss ``cross_entropy`` is ``-sum(weight * logprob)``, so a ``cross_entropy`` pass in
+which each token has the weight ``-d loss / d logprob`` has exactly this gradient.
 """
 
 from __future__ import annotations
@@ -21,15 +21,18 @@ from tinkex.types.training import ForwardBackwardOutput
 CustomLossFn = Callable[
     [list[Datum], list[Any]], tuple[Any, dict[str, float]] | tuple[Any, dict[str, float], Sequence[Any]]
 ]
-"""``(data, logprobs) -> (loss, metrics)`` over torch tensors, one per datum, of the shape of its
-``target_tokens``; or, without torch, ``(loss, metrics, gradients)`` over numpy arrays, with d loss / d logprob
-for each datum."""
+"""A function ``(data, logprobs) -> (loss, metrics)``.
+
+``logprobs`` has one torch tensor per datum, of the shape of its ``target_tokens``. ``loss`` is a scalar tensor,
+the sum or mean that is to be minimized. Without torch ``logprobs`` are numpy arrays, and the function returns
+``(loss, metrics, gradients)``, where ``gradients`` has the array ``d loss / d logprob`` of each datum."""
 
 
 def forward_data(data: Sequence[Datum]) -> list[Datum]:
-    """The datums with ``target_tokens`` and ``weights`` only, which is what ``cross_entropy`` takes.
+    """Return the datums of the forward pass, with only the ``target_tokens`` and ``weights`` of ``data``.
 
-    Weights are zero where there are none, as the official SDK sends them; the logprobs do not depend on them.
+    A datum without ``weights`` gets zeros, as in the official SDK; the logprobs do not depend on them. Raises
+    ``InputError`` if a datum has no ``target_tokens``.
     """
     forward = []
     for at, datum in enumerate(data):
@@ -46,9 +49,10 @@ def forward_data(data: Sequence[Datum]) -> list[Datum]:
 def backward_data(
     data: Sequence[Datum], forward: ForwardBackwardOutput, loss_fn: CustomLossFn
 ) -> tuple[list[Datum], dict[str, float]]:
-    """The datums of the backward pass, and the metrics of the user's loss (itself as ``loss:sum``).
+    """Call ``loss_fn``; return the datums of the backward pass, and the metrics.
 
-    Errors of ``loss_fn`` pass through; ``InputError`` if what it returns is not a loss with gradients.
+    The metrics are those of ``loss_fn``, and the loss as ``loss:sum``. An error that ``loss_fn`` raises passes
+    through. Raises ``InputError`` if its return value has the wrong form, or gradients of the wrong shape.
     """
     logprobs = [output["logprobs"] for output in forward.loss_fn_outputs]
     torch: Any
@@ -91,5 +95,5 @@ def _floats(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _float(value: Any) -> float:
-    # torch warns of a number taken from a tensor that is still part of a gradient's computation.
+    # torch warns when a number is read from a tensor that requires a gradient, so the tensor is detached first.
     return float(value.detach() if hasattr(value, "detach") else value)

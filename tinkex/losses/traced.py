@@ -1,6 +1,6 @@
-"""Losses of one datum at a time, traced by ``torch.fx`` into a graph that the server, or this process, runs.
+"""Custom losses traced by ``torch.fx`` into a graph, which the server or this process runs for each datum.
 
-What such a loss may do, and how its graph is encoded, are the rules of the official SDK 0.38.0.
+What a traced loss may do and how its graph is encoded follow the official SDK 0.38.0.
 """
 
 from __future__ import annotations
@@ -22,22 +22,24 @@ from tinkex.types.custom_loss import CustomLossGraph, CustomLossInput, CustomLos
 from tinkex.types.datum import Datum
 
 PerDatumLossFn = Callable[..., tuple[Any, Mapping[str, Any]]]
-"""``(logprobs, *inputs) -> (loss, metrics)`` over the torch tensors of one datum.
+"""A function ``(logprobs, *inputs) -> (loss, metrics)`` over the torch tensors of one datum.
 
-The parameters after ``logprobs`` are named as the ``loss_fn_inputs`` they are given. ``loss`` is a scalar; the
-metrics are scalars too, named ``custom/<name>:sum`` or ``custom/<name>:mean`` after how they combine."""
+Each parameter after ``logprobs`` has the name of the ``loss_fn_inputs`` entry that it receives. The loss and
+each metric are scalar tensors. A metric is named ``custom/<name>:sum`` or ``custom/<name>:mean``, which says how
+the values of the datums are combined."""
 
 MAX_INPUTS = 16
+"""The most parameters of a loss, ``logprobs`` included."""
 _INPUT_NAME = re.compile(r"[a-z_][a-z0-9_]{0,63}")
 _METRIC_NAME = re.compile(r"custom/[a-z0-9_./-]{1,64}:(sum|mean)")
 _LIBRARIES = ("torch", "math", "operator", "_operator")
-"""Where the functions of a loss may come from; Python's operators live in the latter two."""
+"""The modules whose functions a loss may call. Python's operators are functions of the last two."""
 _FORBIDDEN_METHODS = {
     "backward": "the backward pass is run for it",
     **dict.fromkeys(("item", "numpy", "tolist"), "every value, metrics too, must stay a tensor"),
 }
-# torch.fx patches torch.nn.Module while it traces. Two threads that did so at once could each put back what
-# the other had patched.
+# torch.fx replaces methods of torch.nn.Module while it traces. Of two threads that trace at the same time, one
+# could restore the replacements of the other instead of the original methods.
 _tracing = threading.Lock()
 
 
@@ -54,34 +56,34 @@ if hasattr(os, "register_at_fork"):
 class LossHandle:
     """A loss made by ``ServiceClient.create_custom_loss``, for ``forward_backward_custom`` in the same session.
 
-    It can be called like a loss function of one's own, ``(data, logprobs) -> (loss, metrics)``: the losses of
-    the datums summed, the metrics combined as their names say.
+    A handle can be called like a ``CustomLossFn``, as ``(data, logprobs) -> (loss, metrics)``. It sums the
+    losses of the datums, and combines the metrics as their names say.
     """
 
     name: str
-    """The function's."""
+    """The name of the function that was traced."""
     inputs: tuple[CustomLossInput, ...]
-    """``logprobs``, then the ``loss_fn_inputs`` it reads, in the order of its parameters."""
+    """The parameters of the function in order: ``logprobs``, then the ``loss_fn_inputs`` that it reads."""
     session_id: str
     graph: Any = field(repr=False, compare=False)
-    """The ``torch.fx.GraphModule`` that runs, instead of the function it was traced from."""
+    """The ``torch.fx.GraphModule`` that runs in place of the traced function."""
     loss_id: str | None = None
-    """The server's name of the loss; None if it runs in this process."""
+    """The id of the loss on the server; None if the loss runs in this process."""
 
     @property
     def key(self) -> str:
-        """The same for losses that compute the same from the same inputs."""
+        """A hash of the computation and its inputs: two losses with the same key compute the same."""
         return hashlib.sha256(f"{self.graph.code}{self.inputs}".encode()).hexdigest()
 
     @property
     def input_names(self) -> tuple[str, ...]:
-        """The ``loss_fn_inputs`` it reads, in the order of its parameters."""
+        """The names of the ``loss_fn_inputs`` that the loss reads, in the order of its parameters."""
         return tuple(given.name for given in self.inputs[1:])
 
     def check(self, data: Sequence[Datum], session_id: str) -> None:
-        """Raise ``InputError`` unless the loss belongs to the session and every datum has its inputs.
+        """Raise ``InputError`` unless the loss belongs to the session, and every datum has inputs of its ranks.
 
-        ``logprobs`` have the shape of a datum's ``target_tokens``.
+        ``logprobs`` have the shape of ``target_tokens``, so these must have the rank of ``logprobs``.
         """
         if self.session_id != session_id:
             raise InputError(
@@ -101,7 +103,10 @@ class LossHandle:
                     )
 
     def __call__(self, data: Sequence[Datum], logprobs: Sequence[Any]) -> tuple[Any, dict[str, Any]]:
-        """The loss and metrics of checked ``data``; ``InputError`` if the loss of a datum is not a scalar."""
+        """Return the loss and the metrics of ``data``, on which ``check`` must have been called.
+
+        Raises ``InputError`` if the loss of a datum is not a scalar.
+        """
         total: Any = 0.0
         metrics: dict[str, Any] = {}
         for datum, of_datum in zip(data, logprobs):
@@ -117,7 +122,10 @@ class LossHandle:
 
 
 def trace(fn: PerDatumLossFn, input_ranks: Mapping[str, CustomLossInputRank], session_id: str) -> LossHandle:
-    """A handle of ``fn`` for this process. ``ImportError`` without torch, ``InputError`` if ``fn`` breaks a rule."""
+    """Trace ``fn`` into a handle that runs in this process.
+
+    Raises ``ImportError`` if torch is not installed, and ``InputError`` if ``fn`` breaks a rule.
+    """
     try:
         fx = importlib.import_module("torch.fx")
     except ImportError as error:
@@ -142,7 +150,7 @@ def trace(fn: PerDatumLossFn, input_ranks: Mapping[str, CustomLossInputRank], se
 
 
 def encode(graph: Any) -> CustomLossGraph:
-    """A traced graph as plain data; ``InputError`` if an argument in it cannot be sent."""
+    """Return a traced graph as plain data. Raises ``InputError`` if an argument in it cannot be encoded."""
     return CustomLossGraph(
         [
             CustomLossNode(
@@ -186,7 +194,7 @@ def _inputs(fn: Any, ranks: Mapping[str, CustomLossInputRank]) -> tuple[CustomLo
 def _check_node(node: Any) -> None:
     if node.op == "call_function":
         library = (getattr(node.target, "__module__", None) or "an unknown library").split(".")[0]
-        # What fx records for x.shape.
+        # fx records the attribute access x.shape as a call of getattr.
         if node.target is not builtins.getattr and library not in _LIBRARIES:
             function = getattr(node.target, "__qualname__", node.target)
             raise InputError(f"calls {function} of {library}, and only torch and math may be called")
@@ -204,7 +212,7 @@ def _check_node(node: Any) -> None:
 
 
 def _check_output(output: Any) -> None:
-    # What was computed from the inputs is a node of the graph; all else was there before.
+    # A value that was computed from the inputs is a node of the graph; any other value is a constant.
     node = importlib.import_module("torch.fx").Node
     if not isinstance(output, (tuple, list)) or len(output) != 2 or not isinstance(output[1], dict):
         raise InputError("must return (loss, metrics), the metrics a dict")
@@ -222,7 +230,7 @@ def _check_output(output: Any) -> None:
 
 def _qualified_name(function: Any) -> str:
     name: str = importlib.import_module("torch.fx.node")._get_qualified_name(function)
-    # Servers know Python's operators by their public module.
+    # Servers know the operators by their public module, operator, not by _operator.
     return name.removeprefix("_") if name.startswith("_operator.") else name
 
 

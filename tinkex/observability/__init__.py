@@ -1,1 +1,1 @@
-"""What users can see of the calls: hooks, the log, and hiding secrets in both."""
+"""Observability: hooks around every call, the log, and the removal of secrets from text."""

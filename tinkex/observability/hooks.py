@@ -1,7 +1,7 @@
-"""Functions of the user's that are told about every call to a server.
+"""Hooks: functions of the user that are called with an event for every HTTP call to a server.
 
-A hook runs on the thread that makes the call, which waits for it, and without any lock; so it should be
-quick. What it raises is logged and goes no further.
+A hook runs on the thread that makes the call, which waits for it, so it should be quick. No lock is held
+meanwhile. An exception that a hook raises is logged and goes no further.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from tinkex.concurrency.at_fork import renew_after_fork
 
 logger = logging.getLogger("tinkex")
 
-# Named tuples here and in ``metrics``: a dataclass takes seven times as long to define, at every import.
+# The events are named tuples, not dataclasses, because defining a dataclass takes seven times as long, and
+# this module is imported by every program.
 
 
 class RequestEvent(NamedTuple):
-    """A call begins. ``path`` comes after ``/api/v1``; ``bytes_out`` is the size of its body."""
+    """A call begins. ``path`` is the part after ``/api/v1``; ``bytes_out`` is the size of the body in bytes."""
 
     method: str
     path: str
@@ -27,7 +28,10 @@ class RequestEvent(NamedTuple):
 
 
 class RetryEvent(NamedTuple):
-    """Try number ``tries`` failed, with ``status`` or with ``error``; the next is ``wait`` seconds away."""
+    """Try number ``tries`` (from 1) of a call failed, and the next begins in ``wait`` seconds.
+
+    ``status`` is the status of the answer, or None if there was no answer; then ``error`` says why.
+    """
 
     method: str
     path: str
@@ -38,10 +42,12 @@ class RetryEvent(NamedTuple):
 
 
 class ResponseEvent(NamedTuple):
-    """A call is over. ``status`` is of its last try, None if that got no answer; ``error`` is what it raises.
+    """A call has ended.
 
-    ``seconds`` is the time of the whole call, with all its ``tries`` and the waits between them.
-    ``request_id`` is the server's ``x-request-id``. Bytes are those of bodies, over all tries.
+    ``status`` is the status of its last try, or None if that try got no answer. ``error`` is the exception
+    that the call raises, or None. ``seconds`` is the time of the whole call, with all its ``tries`` and the
+    waits between them. ``bytes_out`` and ``bytes_in`` are the sizes of the bodies, over all tries.
+    ``request_id`` is the ``x-request-id`` header of the answer.
     """
 
     method: str
@@ -59,7 +65,10 @@ E = TypeVar("E")
 
 
 class _Hooks(Generic[E]):
-    """Those for one kind of event. ``functions`` is replaced, never changed, and so read without a lock."""
+    """The hooks for one kind of event.
+
+    ``functions`` is read without the lock, because it is replaced by a new tuple and never changed.
+    """
 
     def __init__(self) -> None:
         self.functions: tuple[Callable[[E], object], ...] = ()
@@ -67,7 +76,9 @@ class _Hooks(Generic[E]):
         renew_after_fork(self)
 
     def add(self, function: Callable[[E], object]) -> Callable[[], None]:
-        def entry(event: E) -> None:  # one of its own, so that a function can be entered twice
+        """Add a hook; return a function that removes it."""
+
+        def entry(event: E) -> None:  # a new object, so that one function can be added and removed twice
             function(event)
 
         def remove() -> None:
@@ -79,7 +90,10 @@ class _Hooks(Generic[E]):
         return remove
 
     def tell(self, kind: type[E], *fields: Any) -> None:
-        """Make the event and call them all; to be called only where there are ``functions``."""
+        """Call every hook with the event ``kind(*fields)``.
+
+        The caller checks first whether there are ``functions``, which spares it the cost of the arguments.
+        """
         event = kind(*fields)
         for function in self.functions:
             try:
@@ -97,15 +111,15 @@ responses: _Hooks[ResponseEvent] = _Hooks()
 
 
 def on_request(function: Callable[[RequestEvent], object]) -> Callable[[], None]:
-    """Call ``function`` when a call to a server begins. Returns a function that ends this."""
+    """Call ``function`` whenever a call to a server begins. Return a function that removes this hook."""
     return requests.add(function)
 
 
 def on_retry(function: Callable[[RetryEvent], object]) -> Callable[[], None]:
-    """Call ``function`` before the wait for each further try. Returns a function that ends this."""
+    """Call ``function`` whenever a try failed and another follows. Return a function that removes this hook."""
     return retries.add(function)
 
 
 def on_response(function: Callable[[ResponseEvent], object]) -> Callable[[], None]:
-    """Call ``function`` when a call is over, answered or not. Returns a function that ends this."""
+    """Call ``function`` whenever a call ends, answered or not. Return a function that removes this hook."""
     return responses.add(function)

@@ -1,4 +1,4 @@
-"""The ``tinkex`` logger: silent until someone listens, and never with a secret."""
+"""The ``tinkex`` logger: it prints nothing unless the user asks for it, and never a secret."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import warnings
 
 from tinkex.observability.redact import redact
 
-logger = logging.getLogger("tinkex")
+logger: logging.Logger = logging.getLogger("tinkex")
 
 FORMAT = "%(asctime)s %(levelname)-7s %(name)s %(message)s"
 LEVELS = ("debug", "info", "warning", "error")
 
 
 class _HideSecrets(logging.Filter):
-    """Takes credentials out of a record before any handler, ours or the user's, sees it."""
+    """Removes credentials from a record before any handler, including the user's, receives it."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         shown = record.getMessage()
@@ -22,13 +22,13 @@ class _HideSecrets(logging.Filter):
         if clean != shown:
             record.msg, record.args = clean, None
         if record.exc_info and not record.exc_text:
-            # A formatter takes the text that is there instead of making its own.
+            # A formatter uses exc_text if it is set, instead of formatting the exception itself.
             record.exc_text = redact(logging.Formatter().formatException(record.exc_info))
         return True
 
 
-class _Terminal(logging.StreamHandler):  # type: ignore[type-arg]
-    """Shows records on stderr, unless the program has set up logging and so shows them its own way."""
+class _StderrHandler(logging.StreamHandler):  # type: ignore[type-arg]
+    """Prints records on stderr, unless the root logger has handlers, which then print them."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if not logging.getLogger().hasHandlers():
@@ -36,17 +36,20 @@ class _Terminal(logging.StreamHandler):  # type: ignore[type-arg]
 
 
 def quiet() -> None:
-    """A library's manners: nothing is printed, not even warnings, unless someone asks for it."""
+    """Print nothing, not even warnings, unless the user configures logging."""
     logger.addHandler(logging.NullHandler())
     logger.addFilter(_HideSecrets())
 
 
 def show(level: str) -> None:
-    """Show records from ``level`` (``debug``, ``info``, ``warning`` or ``error``) on, on stderr."""
+    """Print records of ``level`` (``debug``, ``info``, ``warning`` or ``error``) or higher on stderr.
+
+    Another value of ``level`` has no effect but a warning.
+    """
     if level.lower() not in LEVELS:
         warnings.warn(f"TINKER_LOG must be one of {', '.join(LEVELS)}, not {level!r}", stacklevel=2)
         return
-    handler = _Terminal()
+    handler = _StderrHandler()
     handler.setFormatter(logging.Formatter(FORMAT))
     logger.addHandler(handler)
     logger.setLevel(level.upper())

@@ -1,4 +1,4 @@
-"""Waiting for the result of a promise: every answer a server may give meanwhile."""
+"""The poller, which waits for the results of promises."""
 
 from __future__ import annotations
 
@@ -11,99 +11,101 @@ from tinkex.api import futures as api
 from tinkex.api.futures import Promise
 from tinkex.concurrency.limits import ByteBudget
 from tinkex.errors import APIConnectionError, APIResponseValidationError
-from tinkex.http.transport import Response, Transport
-from tinkex.polling.backoff import Patience
+from tinkex.http.transport import Transport
+from tinkex.polling.backoff import Backoff
 from tinkex.polling.queue_state import OnQueueState, tell
 from tinkex.types.flags import ServerFlags
 
 T = TypeVar("T")
 
-
 RESUBMISSIONS = 2
+"""How often a request is sent again if the server forgets its promise."""
 
 
-class PromiseGone(Exception):
-    """The server forgot the promise; the original request must be sent again."""
+class ResultPoller:
+    """Polls one server for the results of promises. Each session has a poller."""
 
+    def __init__(self, transport: Transport, flags: ServerFlags) -> None:
+        self._transport = transport
+        self._flags = flags
 
-def wait_for_result(
-    transport: Transport,
-    flags: ServerFlags,
-    request_id: str,
-    kind: str,
-    decode: Callable[[Response], T],
-    *,
-    abandoned: Callable[[], bool] = lambda: False,
-    on_queue_state: OnQueueState | None = None,
-    budget: ByteBudget | None = None,
-) -> T:
-    """Poll until the work is done and return its decoded result.
+    def wait(
+        self,
+        promise: Promise[T],
+        submit_again: Callable[[], Promise[T]],
+        *,
+        abandoned: Callable[[], bool] = lambda: False,
+        on_queue_state: OnQueueState | None = None,
+        budget: ByteBudget | None = None,
+        resubmissions: int = RESUBMISSIONS,
+    ) -> T:
+        """Poll until the work is done, and return its result.
 
-    ``kind`` is the request type the server is told. With a ``budget``, a large result is fetched only
-    once there is room for it. Raises ``CancelledError`` once ``abandoned()``,
-    ``PromiseGone``, ``RequestFailedError``, ``APIStatusError``, or
-    ``APIConnectionError`` after ``Config.outage_timeout`` seconds without a server.
-    """
-    patience = Patience(transport, flags)
-    iteration = reserved = 0
-    try:
-        while not abandoned():
-            began = time.monotonic()
-            try:
-                answer = api.retrieve(
-                    transport,
-                    request_id,
-                    kind,
-                    iteration,
-                    transport.config.poll_timeout,
-                    metadata_only=budget is not None and not reserved,
-                )
-            except APIConnectionError as error:
-                patience.no_answer(error)
-                continue
-            finally:
-                iteration += 1
-            if isinstance(answer, Response):
-                return decode(answer)
-            if isinstance(answer, api.Gone):
-                raise PromiseGone(request_id)
-            if isinstance(answer, api.TooLargeForNow):
-                if budget is None or reserved:
-                    raise APIResponseValidationError(
-                        "the server announces a result again instead of sending it"
-                    )
-                budget.acquire(answer.size)
-                reserved = answer.size
-            elif isinstance(answer, api.NotYet):
-                if on_queue_state is not None and answer.queue_state:
-                    tell(on_queue_state, answer.queue_state, answer.reason)
-                patience.not_yet(time.monotonic() - began)
-            else:
-                patience.busy(answer.response)
-        raise CancelledError
-    finally:
-        if budget is not None and reserved:
-            budget.release(reserved)
+        If the server has forgotten the promise, ``submit_again`` is called to send the request again. With a
+        ``budget``, a large result is fetched only when the budget has room for it.
 
-
-def wait_or_resubmit(
-    transport: Transport,
-    flags: ServerFlags,
-    promise: Promise,
-    submit: Callable[[], Promise],
-    kind: str,
-    decode: Callable[[Response], T],
-    on_queue_state: OnQueueState | None = None,
-) -> T:
-    """``wait_for_result``; where the server forgot the ``promise``, ``submit`` sends the same request again."""
-    forgotten = 0
-    while True:
-        try:
-            return wait_for_result(
-                transport, flags, promise.request_id, kind, decode, on_queue_state=on_queue_state
-            )
-        except PromiseGone:
+        Raises ``CancelledError`` once ``abandoned()`` is true, ``RequestFailedError`` if the work failed,
+        ``APIStatusError`` for a final refusal, and another ``APIError`` if the server could not be reached or
+        gave no readable answer for ``Config.outage_timeout`` seconds.
+        """
+        forgotten = 0
+        while True:
+            answer = promise.done or self._poll(promise, abandoned, on_queue_state, budget)
+            if isinstance(answer, api.Done):
+                value: T = answer.value
+                return value
             forgotten += 1
-        if forgotten > RESUBMISSIONS:
-            raise APIConnectionError(f"the server forgot a {kind} request {forgotten} times")
-        promise = submit()
+            if forgotten > resubmissions:
+                raise APIConnectionError(f"the server forgot a {promise.kind} request {forgotten} times")
+            promise = submit_again()
+
+    def _poll(
+        self,
+        promise: Promise[T],
+        abandoned: Callable[[], bool],
+        on_queue_state: OnQueueState | None,
+        budget: ByteBudget | None,
+    ) -> api.Done | api.Gone:
+        transport, backoff = self._transport, Backoff(self._transport, self._flags)
+        iteration = reserved = 0
+        try:
+            while not abandoned():
+                began = time.monotonic()
+                try:
+                    answer = api.retrieve(
+                        transport,
+                        promise,
+                        iteration,
+                        transport.config.poll_timeout,
+                        metadata_only=budget is not None and not reserved,
+                    )
+                except APIConnectionError as error:
+                    pause = backoff.no_answer(error)
+                except APIResponseValidationError as error:
+                    pause = backoff.unreadable(error)
+                else:
+                    if isinstance(answer, (api.Done, api.Gone)):
+                        return answer
+                    if isinstance(answer, api.NotYet):
+                        if on_queue_state is not None and answer.queue_state:
+                            tell(on_queue_state, answer.queue_state, answer.reason)
+                        pause = backoff.not_yet(time.monotonic() - began)
+                    elif isinstance(answer, api.Busy):
+                        pause = backoff.busy(answer.refusal)
+                    elif budget is None or reserved:
+                        pause = backoff.unreadable(
+                            APIResponseValidationError(
+                                "the server announces a result again instead of sending it"
+                            )
+                        )
+                    else:
+                        budget.acquire(answer.size)
+                        reserved = answer.size
+                        pause = 0.0
+                iteration += 1
+                if pause:
+                    transport.wait(pause)
+            raise CancelledError
+        finally:
+            if budget is not None and reserved:
+                budget.release(reserved)

@@ -1,4 +1,4 @@
-"""What the administration clients share: a way to the server, threads, and futures."""
+"""The base class of the REST clients: the connection to the server, threads, and futures."""
 
 from __future__ import annotations
 
@@ -24,19 +24,20 @@ T = TypeVar("T")
 C = TypeVar("C", bound="RestBase")
 
 REST_THREADS = 32
-"""Calls at once of a client that stands alone; others wait for their turn."""
+"""The most calls at once of a client without a session. More calls wait."""
 
 
 class RestBase(Created):
-    """A client that needs no session: over a connection of its own, or over that of a ``ServiceClient``."""
+    """A client that needs no session. It has a connection of its own, or uses that of a ``ServiceClient``."""
 
     def __init__(
         self, *, base_url: str | None = None, api_key: str | None = None, config: Config | None = None
     ) -> None:
-        """A client that stands alone; close it, or use it in a ``with`` block. Blocks for one round trip.
+        """Connect to the server, which blocks for one round trip.
 
-        ``base_url`` and ``api_key`` default to ``TINKER_BASE_URL`` and ``TINKER_API_KEY``; ``config`` is
-        taken as it is, with those over it. Raises ``ConfigError`` or ``APIError``.
+        ``base_url`` and ``api_key`` override those of ``config``. Without ``config`` the settings come from the
+        environment. Raises ``ConfigError`` if a setting is not valid, and ``APIError`` if the server cannot be
+        reached or refuses the credential. The client should be closed, or used in a ``with`` block.
         """
         given = {"base_url": base_url, "api_key": api_key}
         overrides: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
@@ -46,7 +47,7 @@ class RestBase(Created):
 
     @classmethod
     def _of(cls: type[C], session: AttachedSession) -> C:
-        """A client over the connection and the threads of a session, for as long as that lives."""
+        """Return a client that uses the connection and the threads of a session."""
         client = cls.__new__(cls)
         client._set_up(session.config, session.transport, session.executor, session)
         return client
@@ -74,13 +75,13 @@ class RestBase(Created):
         self.close()
 
     def get_telemetry(self) -> Telemetry | None:
-        """That of the ``ServiceClient`` that made this client; None for one that stands alone."""
+        """The telemetry of the ``ServiceClient`` that made this client, or None if none did."""
         return None if self._session is None else self._session.telemetry
 
     def close(self) -> None:
-        """Send nothing more. Calls still under way, downloads too, raise ``ClientClosedError``.
+        """Close the client. Calls and downloads in progress raise ``ClientClosedError``.
 
-        Over a session, what is under way goes on but for downloads; the session stays open.
+        A client that uses a session leaves the session open, and ends only its downloads.
         """
         self._closed = True
         if self._session is None:
@@ -96,11 +97,11 @@ class RestBase(Created):
             self._session.check()
 
     def _start(self, work: Callable[..., T], *args: Any) -> APIFuture[T]:
-        """The future of ``work(transport, *args)``, which runs on a thread."""
+        """Run ``work(transport, *args)`` on a thread; return the future of its result."""
         future: APIFuture[T] = APIFuture()
         self._run(future, functools.partial(work, self._transport, *args))
         return future
 
     def _run(self, future: APIFuture[T], work: Callable[[], T]) -> None:
         self._check()
-        self._executor.run(lambda: future.fulfil(work))
+        self._executor.run(functools.partial(future.fulfil, work))

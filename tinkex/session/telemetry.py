@@ -1,4 +1,4 @@
-"""Tells the server what happened to a session: that it began and ended, and errors that ended a program."""
+"""Reports the events of a session to the server: its start, its end, and uncaught errors."""
 
 from __future__ import annotations
 
@@ -24,20 +24,22 @@ from tinkex.types.names import Severity
 logger = logging.getLogger("tinkex")
 
 BATCH = 100
+"""Events in one request."""
 FLUSH_SECONDS = 10.0
 QUEUE_LIMIT = 10_000
+"""Events that may wait to be sent; more are dropped."""
 SEND_TIMEOUT = 5.0
-LONGEST = {"error_message": 4_000, "traceback": 40_000}
-"""How many characters, from the end, are kept of a text."""
+MAX_CHARACTERS = {"error_message": 4_000, "traceback": 40_000}
+"""A longer text keeps this many characters, from its end."""
 
 
 class Telemetry:
-    """The events of one session, sent in batches by a thread of its own.
+    """Sends the events of one session in batches, on a thread of its own.
 
-    The thread starts with the first event, sends what there is every ten seconds or a hundred events, and
-    ends when there is nothing more. Nothing here waits for it or raises: what the server does not take
-    at once is lost, and so are events beyond 10,000. A server that refuses telemetry gets no more of it.
-    All text passes through the redaction of credentials.
+    The thread starts with the first event, sends a batch every ten seconds or every hundred events, and
+    ends when no event is left. Reporting an event never blocks on the network and never raises. A batch that
+    the server does not accept is lost, and so are events while 10,000 of them wait. After a final refusal
+    nothing more is sent. Credentials are removed from all text.
     """
 
     def __init__(self, transport: Transport, session_id: str) -> None:
@@ -53,11 +55,17 @@ class Telemetry:
     def log(
         self, event_name: str, event_data: Mapping[str, object] | None = None, severity: Severity = "INFO"
     ) -> bool:
-        """Report an event of one's own, with data that JSON can hold; False if it was dropped."""
+        """Report an event of the caller's own; return False if it was dropped.
+
+        ``event_data`` is sent as JSON; a value that JSON cannot hold is sent as its ``str``.
+        """
         return self._add("GENERIC_EVENT", severity, event_name=event_name, event_data=event_data or {})
 
     def log_exception(self, exception: BaseException, severity: Severity = "ERROR") -> bool:
-        """Report an exception with its traceback, without the values of variables; False if it was dropped."""
+        """Report an exception with its traceback; return False if it was dropped.
+
+        The traceback does not contain the values of variables.
+        """
         try:
             message = str(exception)
             stack = "".join(traceback.format_exception(type(exception), exception, exception.__traceback__))
@@ -76,26 +84,27 @@ class Telemetry:
         self._add("SESSION_START", "INFO")
 
     def session_ended(self) -> None:
-        """Report that the session is over, and how long it was."""
+        """Report that the session has ended, and how long it lasted."""
         self._add("SESSION_END", "INFO", duration=f"PT{time.monotonic() - self._began:.3f}S")
 
     def stop(self) -> None:
-        """Take no more events, and send those that are there now. Does not wait; see ``join``."""
+        """Accept no more events and send those that wait, without blocking; ``join`` waits for them."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
 
     def join(self, seconds: float) -> None:
-        """Wait for the last batch after ``stop``, for at most ``seconds``."""
+        """Wait, after ``stop``, until the last batch was sent, for at most ``seconds``."""
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(seconds)
 
     def _add(self, event: str, severity: Severity, **fields: Any) -> bool:
         try:
-            # Through JSON at once: it is a copy that nobody changes, and an odd value harms no batch.
+            # The round trip through JSON makes a copy that the caller cannot change any more, and rejects an
+            # unusual value here, where it spoils this event alone and not a whole batch.
             plain = json.loads(json.dumps(fields, default=str), parse_constant=str)
-            cleaned = {name: self._cleaned(value, LONGEST.get(name)) for name, value in plain.items()}
+            cleaned = {name: self._cleaned(value, MAX_CHARACTERS.get(name)) for name, value in plain.items()}
         except Exception:
             return False
         entry = {
@@ -116,11 +125,11 @@ class Telemetry:
                 self._changed.notify_all()
         return True
 
-    def _cleaned(self, value: Any, longest: int | None = None) -> Any:
-        """``value`` with all credentials in it hidden, and then shortened."""
+    def _cleaned(self, value: Any, most: int | None = None) -> Any:
+        """Return ``value`` with its credentials hidden, and text cut to its last ``most`` characters."""
         if isinstance(value, str):
             hidden = self._transport.redact(value)
-            return hidden if longest is None else hidden[-longest:]
+            return hidden if most is None else hidden[-most:]
         if isinstance(value, list):
             return [self._cleaned(item) for item in value]
         if isinstance(value, dict):
@@ -132,7 +141,7 @@ class Telemetry:
         try:
             thread.start()
         except RuntimeError:
-            return  # no thread to be had now; the next event tries again
+            return  # the system allows no more threads now; the next event tries again
         self._thread = thread
 
     def _run(self) -> None:
@@ -160,13 +169,13 @@ class Telemetry:
         self._queue: collections.deque[dict[str, Any]] = collections.deque()
 
     def _after_fork(self) -> None:
-        """What the parent has queued is the parent's to send."""
+        """Start with an empty queue: the parent sends the events that it has queued."""
         self._reset()
         self._thread = None
 
 
 def _is_final(error: Exception) -> bool:
-    """Whether there is no use in sending more."""
+    """Return whether no later batch can be expected to succeed."""
     if isinstance(error, APIStatusError):
         return not is_retryable(error.status_code, error.headers)
     return isinstance(error, ClientClosedError)

@@ -1,176 +1,254 @@
-"""The ordered lane of one model: requests go out one after the other, numbered as they go."""
+"""The ordered queue of the requests of one model, which are numbered and sent one after the other."""
 
 from __future__ import annotations
 
 import collections
 import contextlib
 import contextvars
-import copy
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import Future, InvalidStateError, wait
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 from tinkex.api.futures import Promise
 from tinkex.concurrency.at_fork import renew_after_fork
 from tinkex.concurrency.futures import APIFuture
-from tinkex.errors import (
-    APIConnectionError,
-    APIError,
-    APIStatusError,
-    ClientPoisonedError,
-    TinkerError,
-)
-from tinkex.http.transport import Response
+from tinkex.concurrency.lifetime import Lifetime, fresh_copy
+from tinkex.concurrency.tracebacks import forget_variables
+from tinkex.errors import APIError, ClientPoisonedError, TinkerError
+from tinkex.http.transport import Transport
 from tinkex.polling.queue_state import OnQueueState
-from tinkex.polling.result import wait_or_resubmit
 from tinkex.session.session import Session
 
-S = TypeVar("S")
+R = TypeVar("R")
 T = TypeVar("T")
 logger = logging.getLogger("tinkex")
-SendPart = Callable[[int], Promise]
-"""Sends one request under the ``seq_id`` it is given; called again with the same one, it sends the same bytes."""
 
-_BODY_REFUSED = frozenset({400, 415, 422})
-"""Who refuses a body as it is has accepted no earlier try of it, which was the same."""
+Request = Callable[[Transport, str, int], Promise[T]]
+"""Submits one request for a model id and a ``seq_id``. Called again with both, it sends the same bytes."""
+
 PARALLEL_SENDS = 4
-"""Chunks of one call on their way at once; bounds the memory of their encoded bodies."""
+"""The most requests of one call that are sent at once, which limits the memory of their bodies."""
 
 
 @dataclass(frozen=True)
-class Sent:
-    """A request that the server has accepted."""
+class Call(Generic[T, R]):
+    """One call of the user, which is sent as one or several requests."""
 
-    send: SendPart
-    seq_id: int
-    promise: Promise
+    name: str
+    """The name of the call in messages."""
+    requests: Sequence[Request[T]]
+    join: Callable[[Sequence[T]], R]
+    """Makes the result of the call from the results of its requests, in their order."""
+    parallel: bool = False
+    """Send the other requests in parallel, and the first one last, so that the server starts when it has all."""
+    all_or_nothing: bool = False
+    """The state of the model is unknown if some requests succeed and others fail."""
+    closing: TinkerError | None = None
+    """Set for the call that frees the model: the error of all calls after the server has accepted this one."""
+
+    @property
+    def changes_model(self) -> bool:
+        """Whether an unknown outcome leaves the state of the model unknown. Freeing a model can be repeated."""
+        return self.closing is None
 
 
-class Lane:
-    """Sends the requests of one model in the order they were queued.
+def single(name: str, request: Request[T], *, closing: TinkerError | None = None) -> Call[T, T]:
+    """Return a call of one request."""
+    return Call(name, [request], _only, closing=closing)
 
-    Jobs run one at a time on the session's executor, which is idle when there is nothing to send. A number
-    is used up only when the server accepts the request under it: one that was cancelled before it was
-    sent, or refused, leaves no gap. Where it cannot be known whether a request was accepted, or only part
-    of a batch was, the lane is poisoned: nothing more is sent, and everything raises ``ClientPoisonedError``.
+
+class RequestQueue:
+    """Sends the requests of one model in the order in which they were queued.
+
+    Calls are sent one at a time, on a thread of the session's executor. Their results are polled in parallel.
+    A number is used up only when the server accepts a request with it, so a request that is cancelled before it
+    is sent, or refused, leaves no gap.
+
+    The queue is poisoned if it cannot be known whether the server accepted a request or what its outcome was, or
+    if only a part of a call succeeded. A poisoned queue sends nothing more, and all later calls, sent or not,
+    raise ``ClientPoisonedError``.
     """
 
     def __init__(self, session: Session, model_id: str) -> None:
-        self.session = session
         self.model_id = model_id
         self.checkpoint: str | None = None
-        """The last saved state, named to the user if the lane is poisoned."""
+        """The path of the last saved state, which the error names if the queue is poisoned."""
+        self._session = session
+        self._lifetime = Lifetime(session.lifetime)
         self._next = 1
-        self._poison: ClientPoisonedError | None = None
-        self._closed: TinkerError | None = None
         self._draining = False
         self._after_fork()
         renew_after_fork(self)
 
     def check(self) -> None:
-        """Raise if nothing can be sent any more."""
-        self.session.check()
-        if self._closed is not None:
-            raise copy.copy(self._closed)  # each with a traceback of its own
-        if self._poison is not None:
-            raise ClientPoisonedError(
-                self._poison.message, self._poison.checkpoint
-            ) from self._poison.__cause__
+        """Raise the error that closed or poisoned the queue, or ended the session, if there is one."""
+        self._lifetime.check()
 
     def close(self, error: TinkerError) -> None:
-        """Send nothing more; ``error`` says why."""
-        self._closed = self._closed or error
+        """Send nothing more; later calls raise ``error``."""
+        self._lifetime.close(error)
 
-    def submit(self, send: Callable[[], S], wait: Callable[[S], T]) -> APIFuture[T]:
-        """The future of ``wait(send())``: ``send`` runs after those submitted before it, ``wait`` beside the lane.
+    def submit(self, call: Call[T, R], observer: OnQueueState) -> APIFuture[R]:
+        """Queue ``call`` behind those submitted before it; return its future.
 
-        Nothing is sent once the future is cancelled. Raises if nothing can be sent any more.
+        A call whose future is cancelled before its turn is not sent. ``observer`` is called with the queue state
+        while the results are polled. Raises the errors of ``check``.
         """
+        return self._enqueue(call.name, partial(self._send_call, call, observer))
+
+    def in_turn(self, name: str, work: Callable[[Turn], R], observer: OnQueueState) -> APIFuture[R]:
+        """Queue ``work``; return the future of ``work(turn)``. Later calls wait until it has returned."""
+        return self._enqueue(name, partial(self._work_in_turn, work, observer))
+
+    def run_now(self, request: Request[T]) -> T:
+        """Send the first request of a new model and wait for its result, on the thread of the caller."""
+        nobody: APIFuture[Any] = APIFuture()
+        call = single("a request", request)
+        return self._collect(call, self._send(call, nobody), nobody, None)
+
+    def _enqueue(self, name: str, send: Callable[[APIFuture[R]], Callable[[], R]]) -> APIFuture[R]:
         self.check()
-        future: APIFuture[T] = APIFuture()
+        executor = self._session.executor
+        future: APIFuture[R] = APIFuture(f"{name} of model {self.model_id}", self._session.transport.trouble)
 
-        def job() -> None:
-            if future.cancelled():
-                return
-            try:
-                sent = send()
-            except BaseException as error:
-                # Beside the lane, for a done-callback of the user's may wait for what the lane does next.
-                self.session.executor.run_or_do(partial(future.fail, error))
-                return
-            self.session.executor.run_or_do(lambda: future.fulfil(lambda: wait(sent)))
-
-        self._queue(job)
+        pending = self._pending
+        pending[future] = None
+        # The callback must not refer to the queue, since a future may outlive its client and keeps its callbacks.
+        future.add_done_callback(lambda done: pending.pop(done, None))
+        # The call runs in the context of its caller, not in that of the call with which the thread started.
+        queued = partial(contextvars.copy_context().run, self._take_turn, future, send)
+        with self._lock:
+            self._jobs.append(queued)
+            if self._draining:
+                return future
+            self._draining = True
+        executor.run_or_do(self._drain)
         return future
 
-    def send(self, parts: Sequence[SendPart], parallel: bool = False) -> list[Sent]:
-        """Send the requests of one call under consecutive numbers. Only in the ``send`` of a ``submit``.
+    # Methods and partials from here on, not nested functions: the traceback of an error keeps the variables that
+    # a nested function has from outside, even when the others are forgotten.
 
-        With ``parallel`` the first goes last, so that the server sees the call whole once it can begin.
-        """
+    def _take_turn(
+        self, future: APIFuture[R], send: Callable[[APIFuture[R]], Callable[[], R]]
+    ) -> BaseException | None:
+        """Send the call of ``future``, and let another thread wait for its results; return the error, if any."""
+        if future.done():  # cancelled, or failed with the queue
+            return None
+        executor = self._session.executor
+        try:
+            collect = send(future)
+        except BaseException as error:
+            # This thread must go on: a done-callback of the user may wait for a later call of this queue.
+            executor.run_or_do(partial(future.fail, error))
+            return error
+        executor.run_or_do(partial(future.fulfil, collect))
+        return None
+
+    def _send_call(self, call: Call[T, R], observer: OnQueueState, future: APIFuture[R]) -> Callable[[], R]:
+        sent = self._send(call, future)
+        if call.closing is not None:
+            self.close(call.closing)
+        return partial(self._collect, call, sent, future, observer)
+
+    def _work_in_turn(
+        self, work: Callable[[Turn], R], observer: OnQueueState, future: APIFuture[R]
+    ) -> Callable[[], R]:
+        return partial(_the_same, work(Turn(self, future, observer)))
+
+    def _collect(
+        self,
+        call: Call[T, R],
+        sent: Sequence[_Sent[T]],
+        future: APIFuture[Any],
+        observer: OnQueueState | None,
+    ) -> R:
+        return call.join(self._results(call, sent, future, observer))
+
+    def _send(self, call: Call[T, Any], future: APIFuture[Any]) -> list[_Sent[T]]:
+        """Send the requests of ``call`` with consecutive numbers. To be called only in the turn of the call."""
         self.check()
-        first = self._next
-        sent: list[Sent] = []
+        requests, first = call.requests, self._next
+        sent: list[_Sent[T]] = []
         errors: list[BaseException] = []
 
         def send_one(at: int) -> None:
             try:
-                sent.append(Sent(parts[at], first + at, parts[at](first + at)))
+                sent.append(_Sent(requests[at], first + at, self._submit(requests[at], first + at)))
             except BaseException as error:
                 errors.append(error)
 
-        if parallel and len(parts) > 1:
-            self._send_many(send_one, range(1, len(parts)))
+        if call.parallel and len(requests) > 1:
+            self._send_many(send_one, range(1, len(requests)))
             if not errors:
                 send_one(0)
         else:
-            for at in range(len(parts)):
+            for at in range(len(requests)):
                 send_one(at)
                 if errors:
                     break
         if errors:
             unknown = next((error for error in errors if _outcome_unknown(error)), None)
-            if unknown is not None or sent:
-                raise self.poison(
+            if call.changes_model and (unknown is not None or sent):
+                raise self._poison(
+                    future,
                     unknown or errors[0],
-                    f"{len(sent)} of {len(parts)} requests of one call were accepted"
+                    f"{len(sent)} of {len(requests)} requests of one call were accepted"
                     if sent
                     else "a request may or may not have been accepted",
                 )
             raise errors[0]
-        self._next = first + len(parts)
+        self._next = first + len(requests)
         return sorted(sent, key=lambda one: one.seq_id)
 
-    def wait(
+    def _submit(self, request: Request[T], seq_id: int) -> Promise[T]:
+        return request(self._session.transport, self.model_id, seq_id)
+
+    def _results(
         self,
-        sent: Sent,
-        kind: str,
-        decode: Callable[[Response], T],
-        observer: OnQueueState | None = None,
-    ) -> T:
-        """The result of ``sent``; asks for it again, under the same number, if the server forgot its promise."""
-        session = self.session
-        unlearned = "the result of a request could not be learned"
-
-        def resubmit() -> Promise:
+        call: Call[T, Any],
+        sent: Sequence[_Sent[T]],
+        future: APIFuture[Any],
+        observer: OnQueueState | None,
+    ) -> list[T]:
+        """Return the results of the requests of ``call``. Poison the queue if one of them cannot be learned."""
+        results: list[T] = []
+        errors: list[Exception] = []
+        for one in sent:
             try:
-                return sent.send(sent.seq_id)
+                results.append(self._result(one, future, observer))
             except APIError as error:
-                raise self.poison(error, unlearned) from error
-
-        try:
-            return wait_or_resubmit(
-                session.transport, session.flags, sent.promise, resubmit, kind, decode, observer
+                if not call.changes_model:
+                    raise
+                # The other results cannot be learned either.
+                raise self._poison(future, error, "the result of a request could not be learned") from error
+            except Exception as error:
+                errors.append(error)
+        if errors and results and call.all_or_nothing:
+            raise self._poison(
+                future, errors[0], "part of a batch failed and the gradients of the rest stand"
             )
-        except (APIConnectionError, APIStatusError) as error:
-            raise self.poison(error, unlearned) from error
+        if errors:
+            raise errors[0]
+        return results
 
-    def poison(self, cause: BaseException, what: str) -> ClientPoisonedError:
-        """Send nothing more, for the state of the model is unknown; the error to raise."""
+    def _result(self, sent: _Sent[T], future: APIFuture[Any], observer: OnQueueState | None) -> T:
+        """Return the result of one request, which is sent again with its number if the server forgot it."""
+        return self._session.poller.wait(
+            sent.promise,
+            partial(self._submit, sent.request, sent.seq_id),
+            abandoned=partial(_failed_with_the_queue, future),
+            on_queue_state=observer,
+        )
+
+    def _poison(self, future: APIFuture[Any], cause: BaseException, what: str) -> ClientPoisonedError:
+        """Poison the queue, because the state of the model is unknown since the call of ``future``.
+
+        The calls that were made after it fail. Return the error to raise.
+        """
         resume = (
             f"; resume from {self.checkpoint} with create_training_client_from_state_with_optimizer"
             if self.checkpoint
@@ -180,18 +258,12 @@ class Lane:
             f"the state of model {self.model_id} is unknown, since {what} ({cause}){resume}", self.checkpoint
         )
         poison.__cause__ = cause
-        self._poison = self._poison or poison
+        self._lifetime.end(poison)
+        pending = list(self._pending)
+        later = pending[pending.index(future) + 1 :] if future in pending else pending
+        for other in later:
+            self._session.executor.run_or_do(partial(_fail, other, poison))
         return poison
-
-    def _queue(self, job: Callable[[], None]) -> None:
-        # In the context of its caller, not of whoever's job the thread began with.
-        job = partial(contextvars.copy_context().run, job)
-        with self._lock:
-            self._jobs.append(job)
-            if self._draining:
-                return
-            self._draining = True
-        self.session.executor.run_or_do(self._drain)
 
     def _send_many(self, send_one: Callable[[int], None], numbers: range) -> None:
         left = collections.deque(numbers)
@@ -202,11 +274,11 @@ class Lane:
                     send_one(left.popleft())
 
         helpers: list[Future[None]] = []
-        with contextlib.suppress(RuntimeError):  # where there is no thread to be had, without
+        with contextlib.suppress(RuntimeError):  # without helpers, if the system allows no more threads
             for _ in range(min(PARALLEL_SENDS, len(numbers)) - 1):
-                helpers.append(self.session.executor.submit(work))
+                helpers.append(self._session.executor.submit(work))
         work()
-        # One that has not begun by now has nothing left to do.
+        # A helper that has not begun by now has nothing left to do.
         wait([helper for helper in helpers if not helper.cancel()])
 
     def _drain(self) -> None:
@@ -217,18 +289,60 @@ class Lane:
                     return
                 job = self._jobs.popleft()
             try:
-                job()
+                forget_variables(job())
             except BaseException:
                 logger.exception("a request of model %s failed", self.model_id)
+            del job  # a later error's traceback would keep it
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
-        self._jobs: collections.deque[Callable[[], None]] = collections.deque()
+        self._jobs: collections.deque[Callable[[], BaseException | None]] = collections.deque()
+        self._pending: dict[Future[Any], None] = {}
+        """The calls without an outcome, in the order in which they were made. Dict operations are atomic."""
         self._draining = False
 
 
+class Turn:
+    """The turn of a call that sends several requests and waits for some of them in between."""
+
+    def __init__(self, queue: RequestQueue, future: APIFuture[Any], observer: OnQueueState) -> None:
+        self._queue = queue
+        self._future = future
+        self._observer = observer
+
+    def run(self, call: Call[T, R]) -> R:
+        """Send the requests of ``call`` and wait for their results."""
+        queue = self._queue
+        sent = queue._send(call, self._future)
+        return queue._collect(call, sent, self._future, self._observer)
+
+
+@dataclass(frozen=True)
+class _Sent(Generic[T]):
+    """A request that the server has accepted."""
+
+    request: Request[T]
+    seq_id: int
+    promise: Promise[T]
+
+
+def _the_same(result: R) -> R:
+    return result
+
+
+def _failed_with_the_queue(future: Future[Any]) -> bool:
+    return future.done() and not future.cancelled()
+
+
+def _only(results: Sequence[T]) -> T:
+    return results[0]
+
+
+def _fail(future: Future[Any], error: Exception) -> None:
+    with contextlib.suppress(InvalidStateError):  # it has an outcome meanwhile
+        future.set_exception(fresh_copy(error))
+
+
 def _outcome_unknown(error: BaseException) -> bool:
-    """Whether the server may have accepted the request all the same."""
-    if isinstance(error, APIStatusError) and error.status_code in _BODY_REFUSED:
-        return False
+    """Return whether the server may have accepted the request despite this error."""
     return isinstance(error, APIError) and error.sent

@@ -1,4 +1,4 @@
-"""The public data of the API: plain dataclasses, no numpy or torch unless the caller brings them."""
+"""The public data of the API, as plain dataclasses. numpy and torch are used only if the caller uses them."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -230,16 +230,18 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    # What lists and administration need is read when first asked for: defining it takes a tenth of the time
-    # to import the package, and a script that trains and samples never looks at it.
-    if name in __all__:
-        for module in ("rest", "server", "admin", "session_search", "custom_loss"):
-            found = getattr(import_module(f"{__name__}.{module}"), name, None)
-            if found is not None:
-                globals()[name] = found
-                return found
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker reads the imports above instead, and so refuses any other name
+
+    def __getattr__(name: str) -> object:
+        # These modules are imported when one of their names is first used. A script that trains and samples
+        # does not need them, and they would take a tenth of the time to import the package.
+        if name in __all__:
+            for module in ("rest", "server", "admin", "session_search", "custom_loss"):
+                found = getattr(import_module(f"{__name__}.{module}"), name, None)
+                if found is not None:
+                    globals()[name] = found
+                    return found
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

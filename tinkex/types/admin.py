@@ -1,4 +1,4 @@
-"""Billing, storage and the audit log: what an organization's administrators may ask."""
+"""The answers of the calls for administrators: billing, storage and the audit log."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ AuditEventType = Literal["all", "checkpoints", "projects", "teams", "organizatio
 
 @dataclass(frozen=True)
 class BillingEventInfo(Message):
-    """What was used, by ``type``, and how much of it. There is a class for each type.
+    """What was used, and how much of it. There is a subclass for each ``type``.
 
-    ``training``, ``sampling_prefill`` and ``sampling_sample`` count tokens; ``checkpoint`` has a ``count``;
-    ``storage`` has ``gigabyte_hours``. ``cached`` tells cached prompt tokens, ``free`` free storage.
+    ``training``, ``sampling_prefill`` and ``sampling_sample`` have a ``token_count``, ``checkpoint`` has a
+    ``count``, and ``storage`` has ``gigabyte_hours``. ``cached`` is whether prompt tokens came from the cache,
+    and ``free`` whether storage is free of charge.
     """
 
     type: str
@@ -48,7 +49,7 @@ class SamplingPrefillBillingEvent(BillingEventInfo):
 
 @dataclass(frozen=True)
 class SamplingSampleBillingEvent(BillingEventInfo):
-    """Tokens that were drawn."""
+    """Tokens that were sampled."""
 
     type: str = "sampling_sample"
     token_count: int = 0
@@ -56,7 +57,7 @@ class SamplingSampleBillingEvent(BillingEventInfo):
 
 @dataclass(frozen=True)
 class CheckpointBillingEvent(BillingEventInfo):
-    """Checkpoints that were worked with."""
+    """Operations on checkpoints."""
 
     type: str = "checkpoint"
     count: int = 0
@@ -64,7 +65,7 @@ class CheckpointBillingEvent(BillingEventInfo):
 
 @dataclass(frozen=True)
 class StorageBillingEvent(BillingEventInfo):
-    """Checkpoints that were kept."""
+    """Storage of checkpoints."""
 
     type: str = "storage"
     gigabyte_hours: float = 0.0
@@ -81,7 +82,10 @@ _EVENTS = (
 
 @dataclass(frozen=True)
 class BillingUsageEvent(Message):
-    """The usage of one kind within one hour (UTC, its end excluded). Costs are estimates in US dollars."""
+    """The usage of one kind in one hour, from ``bucket_start`` (included) to ``bucket_end`` (excluded), in UTC.
+
+    Costs are estimates in US dollars.
+    """
 
     event_info: BillingEventInfo = tagged(BillingEventInfo, _EVENTS)
     bucket_start: datetime = moment()
@@ -98,16 +102,16 @@ class BillingUsageEvent(Message):
 
 @dataclass(frozen=True)
 class BillingUsageSession(Message):
-    """What is known of a session that usage belongs to."""
+    """A session to which usage belongs."""
 
     user_metadata: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
 class BillingUsageResponse(Message):
-    """Hourly usage, and the sessions that occur in it by id.
+    """Hourly usage, and the sessions that it belongs to, by their id.
 
-    Before ``cost_data_through`` estimates follow invoices, after it the published rates.
+    The estimated costs follow invoices up to ``cost_data_through``, and the published rates after it.
     """
 
     data: list[BillingUsageEvent]
@@ -117,7 +121,7 @@ class BillingUsageResponse(Message):
 
 @dataclass(frozen=True)
 class CurrentCheckpointStorageUsageItem(Message):
-    """What the checkpoints of one owner in one project take up now."""
+    """The present storage of the checkpoints of one owner in one project."""
 
     checkpoint_count: int
     size_bytes: int
@@ -131,7 +135,7 @@ class CurrentCheckpointStorageUsageItem(Message):
 
 @dataclass(frozen=True)
 class CurrentCheckpointStorageUsageResponse(Message):
-    """Checkpoint storage by project and owner; an hour or two behind."""
+    """Checkpoint storage by project and owner. The figures are one or two hours old."""
 
     data: list[CurrentCheckpointStorageUsageItem]
     effective_rate_usd_per_gigabyte_month: float | None = None
@@ -139,7 +143,7 @@ class CurrentCheckpointStorageUsageResponse(Message):
 
 @dataclass(frozen=True)
 class AuditLogEntry(Message):
-    """An event, such as ``checkpoint_read``; ``event_details`` says who did it and to what."""
+    """An event, such as ``checkpoint_read``. ``event_details`` says who caused it, and what it affected."""
 
     event: str
     timestamp: datetime = moment()
@@ -151,6 +155,6 @@ class AuditLogEntry(Message):
 
 @dataclass(frozen=True)
 class AuditLogResponse(Message):
-    """One day of the audit log, by time."""
+    """One day of the audit log, in the order of time."""
 
     entries: list[AuditLogEntry]

@@ -1,4 +1,4 @@
-"""Where a person can look at what is on the server: the web console of the hosted service."""
+"""Addresses in the web console of the hosted service, where a person can look at sessions and checkpoints."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ _HOSTED = ("thinkingmachines.dev", "thinkingmachines.ai")
 
 
 def page(base_url: str, *path: str) -> str:
-    """The console's page ``path``; for a server without a console, the address where its API tells the same."""
+    """Return the address of the console's page ``path``.
+
+    Only the hosted service has a console. For another server it is the address of the same thing in its API.
+    """
     host = urlsplit(base_url).hostname or ""
     hosted = any(host == domain or host.endswith("." + domain) for domain in _HOSTED)
     return "/".join([CONSOLE if hosted else f"{base_url}/api/v1", *(quote(part, safe=":") for part in path)])
 
 
 def checkpoint(run: str, checkpoint_id: str) -> str:
-    """The console's page of a checkpoint."""
+    """Return the address of a checkpoint's page."""
     return f"{CONSOLE}/checkpoints/{quote(run, safe='')}/{quote(checkpoint_id, safe='')}"
 
 
 def playground(tinker_path: str) -> str:
-    """The console's page to talk with a checkpoint for samplers."""
+    """Return the address of the page on which a person can talk with a sampler checkpoint."""
     return f"{CONSOLE}/playground?mode=checkpoint&checkpoint={quote(tinker_path, safe='')}"

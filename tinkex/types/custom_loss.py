@@ -1,4 +1,4 @@
-"""A custom loss as plain data: what it reads, and its traced graph, as ``POST /create_custom_loss`` takes them."""
+"""A custom loss as plain data: its inputs and its traced graph, as ``POST /create_custom_loss`` accepts them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Literal
 from tinkex.types.message import Message
 
 CustomLossInputRank = Literal[0, 1, 2]
-"""0 is a scalar, 1 is ``[T]``, 2 is ``[T, K]``: T positions, K targets at each."""
+"""The rank of a tensor: 0 is a scalar, 1 is ``[T]`` (T positions), 2 is ``[T, K]`` (K targets at each)."""
 CustomLossNodeOp = Literal["placeholder", "get_attr", "call_function", "call_method", "call_module", "output"]
 
 
@@ -24,11 +24,13 @@ class CustomLossInput:
 class CustomLossNode:
     """One step of a traced loss, as ``torch.fx`` records it.
 
-    ``target`` is a parameter (``placeholder``), the qualified name of a function (``call_function``), the
-    name of a tensor method (``call_method``) or ``output``. In ``args`` and ``kwargs`` text, numbers, None and
-    lists stand for themselves; all else is an object of one key: ``{"ref": node}``, ``{"tuple": [...]}``,
-    ``{"dict": {...}}``, ``{"slice": [start, stop, step]}``, ``{"ellipsis": true}``, ``{"float": "inf"}`` (or
-    ``"-inf"``, ``"nan"``), and ``dtype``, ``device``, ``layout`` and ``memory_format`` with torch's names.
+    ``target`` depends on ``op``: the name of a parameter (``placeholder``), the qualified name of a function
+    (``call_function``), the name of a tensor method (``call_method``), or ``output``.
+
+    In ``args`` and ``kwargs``, text, numbers, None and lists stand for themselves. Any other value is an object
+    with one key: ``{"ref": node}``, ``{"tuple": [...]}``, ``{"dict": {...}}``, ``{"slice": [start, stop,
+    step]}``, ``{"ellipsis": true}``, ``{"float": "inf"}`` (or ``"-inf"``, ``"nan"``); or ``dtype``, ``device``,
+    ``layout`` or ``memory_format`` with the name that torch gives the value.
     """
 
     op: CustomLossNodeOp
@@ -40,7 +42,7 @@ class CustomLossNode:
 
 @dataclass(frozen=True)
 class CustomLossGraph:
-    """A traced loss: its nodes in the order in which they run. ``format`` numbers this encoding."""
+    """A traced loss: its nodes in the order in which they run. ``format`` is the version of the encoding."""
 
     nodes: list[CustomLossNode]
     format: Literal[1] = 1
@@ -48,6 +50,6 @@ class CustomLossGraph:
 
 @dataclass(frozen=True)
 class CreateCustomLossResponse(Message):
-    """The server's name of a stored loss, valid within its session."""
+    """The id of a loss on the server, valid within its session."""
 
     loss_id: str

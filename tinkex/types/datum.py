@@ -11,7 +11,6 @@ from tinkex.types.model_input import ModelInput
 from tinkex.types.provenance import ProvenanceSpan, ProvenanceSpans, checked
 from tinkex.types.tensor_data import TensorData, TensorDtype
 
-# The dtype of a plain list follows from its name, as every Tinker server expects it.
 _DTYPE_BY_NAME: dict[str, TensorDtype] = {
     "target_tokens": "int64",
     "weights": "float32",
@@ -21,31 +20,38 @@ _DTYPE_BY_NAME: dict[str, TensorDtype] = {
     "clip_high_threshold": "float32",
     "sequence_ratio_mask": "float32",
 }
+"""The dtypes that Tinker servers expect of these tensors, whatever the values look like."""
 LossFnInputs = Mapping[str, TensorData]
-"""The tensors that a loss needs, by name."""
+"""The tensors that a loss reads, by name."""
 
 _SPARSE_NAMES = ("target_tokens", "weights")
+"""The tensors that a server accepts in sparse form."""
 
 
 @dataclass(frozen=True)
 class Datum:
-    """A model input and the tensors its loss needs.
+    """One training example: a model input, and the tensors that the loss reads.
 
-    ``loss_fn_inputs`` maps a name to a ``TensorData``, a (nested) list, an ``array.array``, a numpy
-    array or a torch tensor. Known names have a fixed dtype (``target_tokens`` int64; ``weights``,
-    ``advantages``, ``logprobs``, ``clip_low_threshold``, ``clip_high_threshold`` float32), others take
-    theirs from the values. A 2-D torch tensor of ``target_tokens`` or ``weights`` is sent sparse where
-    that is smaller. Typically ``target_tokens`` is the input shifted by one, shape ``(length,)``.
+    ``loss_fn_inputs`` maps a name to a ``TensorData``, a (nested) list, an ``array.array``, a numpy array or a
+    torch tensor. Some names have a fixed dtype: ``target_tokens`` is int64; ``weights``, ``advantages``,
+    ``logprobs``, ``clip_low_threshold``, ``clip_high_threshold`` and ``sequence_ratio_mask`` are float32. For
+    other names the dtype follows from the values. A 2-D torch tensor of ``target_tokens`` or ``weights`` is
+    sent in sparse form if that is smaller.
 
-    Raises ``InputError`` naming the tensor, for ragged, mistyped or lossy input.
+    ``target_tokens`` is usually the input shifted by one token, with the shape ``(length,)``::
+
+        Datum(ModelInput.from_ints(tokens[:-1]), {"target_tokens": tokens[1:]})
+
+    Raises ``InputError``, which names the tensor, for a ragged list, a wrong dtype, or a value that the dtype
+    cannot hold.
     """
 
     model_input: ModelInput
     loss_fn_inputs: LossFnInputs = field(default_factory=dict)
     model_input_spans: ProvenanceSpans | None = None
-    """Where the tokens of ``model_input`` came from; see ``with_provenance``."""
+    """Where the tokens of ``model_input`` came from. ``with_provenance`` sets it."""
     loss_fn_input_spans: ProvenanceSpans | None = None
-    """Where the ``target_tokens`` came from."""
+    """Where the ``target_tokens`` came from. ``with_provenance`` sets it."""
 
     def __init__(
         self,
@@ -74,17 +80,17 @@ class Datum:
         model_input: Iterable[ProvenanceSpan],
         loss_fn_inputs: Iterable[ProvenanceSpan],
     ) -> Datum:
-        """The same example, saying which sampled sequences its tokens came from.
+        """Return the same example with the origin of its tokens: which sampled sequences they come from.
 
-        The lengths of the ``model_input`` spans add up to that of the model input, those of
-        ``loss_fn_inputs`` to that of a one-dimensional ``target_tokens``; else ``InputError``. They travel
-        in proto only: a server that takes only JSON gets the example without them.
+        The lengths of the ``model_input`` spans must add up to the length of the model input, and those of the
+        ``loss_fn_inputs`` spans to the length of a one-dimensional ``target_tokens``; ``InputError`` is raised
+        otherwise. Spans are sent in proto only: a server that accepts only JSON does not get them.
         """
         return Datum(self.model_input, self.loss_fn_inputs, model_input, loss_fn_inputs)
 
     @property
     def nbytes(self) -> int:
-        """Estimated size in a proto body: that of the model input, and tensors by their values."""
+        """The estimated size in a proto body, in bytes: that of the model input and of all tensor values."""
         return self.model_input.nbytes + sum(tensor.nbytes for tensor in self.loss_fn_inputs.values())
 
 

@@ -1,4 +1,4 @@
-"""Audio, as a model with ears reads it."""
+"""Audio in a model input."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from tinkex.errors import InputError
 from tinkex.types.checks import content
 
 _CONSTANT = 254
-"""Comes before the header of a tensor whose values are all the same."""
+"""The byte before the header of a tensor whose values are all equal."""
 _DTYPES = 8
+"""The number of dtypes of a ``TensorContainer``; their codes are smaller than this."""
 
 
 @dataclass(frozen=True)
 class DmelChunk:
-    """A run of audio tokens, as the bytes of a serialized ``TensorContainer`` (base64 text is decoded).
+    """A run of audio tokens, as the bytes of a serialized ``TensorContainer``. Base64 text is decoded.
 
-    What makes the bytes (a renderer of the model's) is no part of this package; they travel as they are.
+    The bytes are made by the audio renderer of the model, which is not part of this package. They are sent
+    unchanged.
     """
 
     dmel: bytes
@@ -28,17 +30,21 @@ class DmelChunk:
 
     @property
     def length(self) -> int:
-        """Number of tokens: the first dimension of the tensor. Raises ``InputError`` if no header tells it."""
+        """The number of tokens: the first dimension of the tensor. Raises ``InputError`` if it cannot be read."""
         return _first_dimension(self.dmel)
 
     @property
     def nbytes(self) -> int:
-        """Number of bytes."""
+        """The size in bytes."""
         return len(self.dmel)
 
 
 def _first_dimension(container: bytes) -> int:
-    """Of a header ``[254] dtype rank dimension...``: a byte each for the first two, then varints."""
+    """Return the first dimension in the header of a serialized tensor.
+
+    The header is ``[254] dtype rank dimension...``: an optional byte 254, one byte for the dtype, and a varint
+    for the rank and for each dimension.
+    """
     at = 1 if container[0] == _CONSTANT else 0
     if container[at : at + 1] >= bytes([_DTYPES]):
         raise InputError(f"dmel is no TensorContainer: it has an unknown dtype, {container[at]}")
@@ -49,7 +55,7 @@ def _first_dimension(container: bytes) -> int:
 
 
 def _varint(container: bytes, at: int) -> tuple[int, int]:
-    """A number in groups of seven bits, the lowest first, and where the next one begins."""
+    """Read a varint (groups of seven bits, the lowest first) at ``at``; return it and where it ends."""
     value = 0
     for shift, byte in zip(range(0, 64, 7), container[at : at + 10]):
         at += 1

@@ -1,4 +1,4 @@
-"""What a model reads: a sequence of chunks of text, images and audio."""
+"""The input of a model: a sequence of chunks of text, images and audio."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ ImageFormat = Literal["png", "jpeg"]
 class EncodedTextChunk:
     """A run of token ids.
 
-    Raises ``InputError`` for ids that are negative, fractional or too large for int32. The ids are
-    packed here, once: a list changed afterwards does not change the chunk that is sent.
+    The ids are packed when the chunk is made, so a later change to the list does not change what is sent.
+    Raises ``InputError`` for ids that are negative, fractional or too large for int32.
     """
 
     tokens: Sequence[int]
@@ -31,23 +31,23 @@ class EncodedTextChunk:
 
     @property
     def length(self) -> int:
-        """Number of tokens."""
+        """The number of tokens."""
         return len(self.packed) // 4
 
     @property
     def nbytes(self) -> int:
-        """Number of bytes: 4 a token."""
+        """The size in bytes: 4 for each token."""
         return len(self.packed)
 
 
 @dataclass(frozen=True)
 class ImageChunk:
-    """An image, as the bytes of a PNG or JPEG file (base64 text is decoded)."""
+    """An image, as the bytes of a PNG or JPEG file. Base64 text is decoded."""
 
     data: bytes
     format: ImageFormat
     expected_tokens: int | None = None
-    """Advisory: lets the server refuse early if the image takes another number of tokens."""
+    """The number of tokens of the image. If given, the server refuses an image with another number early."""
     type: Literal["image"] = "image"
 
     def __post_init__(self) -> None:
@@ -61,7 +61,7 @@ class ImageChunk:
 
     @property
     def nbytes(self) -> int:
-        """Number of bytes of the file."""
+        """The size of the file in bytes."""
         return len(self.data)
 
 
@@ -84,7 +84,7 @@ class ImageAssetPointerChunk:
 
     @property
     def nbytes(self) -> int:
-        """Number of bytes of the address."""
+        """The size of the address in bytes; the image itself is not sent."""
         return len(self.location)
 
 
@@ -93,7 +93,7 @@ ModelInputChunk = EncodedTextChunk | ImageAssetPointerChunk | ImageChunk | DmelC
 
 @dataclass(frozen=True)
 class ModelInput:
-    """A sequence of chunks. ``ModelInput.from_ints(tokenizer.encode(text))`` is the usual way to make one."""
+    """A sequence of chunks, usually made from text: ``ModelInput.from_ints(tokenizer.encode(text))``."""
 
     chunks: list[ModelInputChunk]
 
@@ -109,24 +109,24 @@ class ModelInput:
 
     @classmethod
     def from_ints(cls, tokens: Sequence[int]) -> ModelInput:
-        """One text chunk of these token ids."""
+        """Return an input of one text chunk with these token ids."""
         return cls([EncodedTextChunk(tokens)])
 
     @classmethod
     def empty(cls) -> ModelInput:
-        """No chunks yet."""
+        """Return an input without chunks."""
         return cls([])
 
     def append(self, chunk: ModelInputChunk) -> ModelInput:
-        """A new input with ``chunk`` at the end."""
+        """Return a new input with ``chunk`` at the end."""
         return ModelInput([*self.chunks, chunk])
 
     def append_int(self, token: int) -> ModelInput:
-        """A new input with one token more."""
+        """Return a new input with one token more at the end."""
         return self.append(EncodedTextChunk([token]))
 
     def to_ints(self) -> list[int]:
-        """All token ids; raises ``InputError`` if there is an image or audio among the chunks."""
+        """Return all token ids. Raises ``InputError`` if a chunk is an image or audio."""
         tokens: list[int] = []
         for chunk in self.chunks:
             if not isinstance(chunk, EncodedTextChunk):
@@ -136,12 +136,12 @@ class ModelInput:
 
     @property
     def length(self) -> int:
-        """Number of tokens over all chunks; raises ``InputError`` for images of unknown length."""
+        """The number of tokens of all chunks. Raises ``InputError`` if the length of an image is unknown."""
         return sum(chunk.length for chunk in self.chunks)
 
     @property
     def nbytes(self) -> int:
-        """Estimated size in a proto body: 4 a text token, images and audio by their data."""
+        """The estimated size in a proto body, in bytes: 4 for each text token, and the data of images and audio."""
         return sum(chunk.nbytes for chunk in self.chunks)
 
 

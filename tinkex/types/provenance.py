@@ -1,4 +1,4 @@
-"""Where the tokens of a training example came from: which sampled sequence, or the prompt of one."""
+"""The origin of the tokens of a training example: a sampled sequence, or the prompt of one."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tinkex.types.checks import whole
 
 @dataclass(frozen=True, kw_only=True)
 class ProvenanceSpan:
-    """A run of tokens of a sampled sequence, or of its prompt: there is a class for each."""
+    """A run of tokens of a sampled sequence, or of its prompt. There is a subclass for either."""
 
     sequence_id: str
-    """``SampledSequence.sequence_id``."""
+    """The ``SampledSequence.sequence_id`` of the sequence."""
     offset: int = 0
-    """Where the run begins, in tokens."""
+    """The first token of the run, counted from 0."""
     length: int
-    """How many tokens there are in it."""
+    """The number of tokens in the run."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.sequence_id, str) or not self.sequence_id:
@@ -30,25 +30,28 @@ class ProvenanceSpan:
 
 
 class PromptProvenanceSpan(ProvenanceSpan):
-    """A run of tokens that a sampler was given: ``[offset, offset + length)`` of that sequence's prompt.
+    """The tokens ``[offset, offset + length)`` of the prompt from which a sequence was sampled.
 
     Raises ``InputError`` for an empty id and for numbers that are not whole or are negative.
     """
 
 
 class SampledProvenanceSpan(ProvenanceSpan):
-    """A run of tokens that a sampler drew: ``[offset, offset + length)`` of that sequence.
+    """The tokens ``[offset, offset + length)`` of a sampled sequence.
 
     Raises ``InputError`` for an empty id and for numbers that are not whole or are negative.
     """
 
 
 ProvenanceSpans = list[ProvenanceSpan]
-"""Runs that follow one another without a gap; see ``Datum.with_provenance``."""
+"""Runs that follow one another without a gap, as ``Datum.with_provenance`` takes them."""
 
 
 def checked(name: str, spans: Iterable[object], length: int | None) -> ProvenanceSpans:
-    """``spans`` as a list; ``InputError`` unless all are spans and cover ``length`` tokens (None: any number)."""
+    """Return ``spans`` as a list. Raises ``InputError`` unless all of them are spans and cover ``length`` tokens.
+
+    ``length`` None allows any number of tokens.
+    """
     listed: ProvenanceSpans = []
     for span in spans:
         if not isinstance(span, (PromptProvenanceSpan, SampledProvenanceSpan)):

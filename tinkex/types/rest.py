@@ -1,4 +1,4 @@
-"""Training runs, checkpoints and sessions, as the administration calls list them. Sizes are in bytes."""
+"""Training runs, checkpoints and sessions, as ``RestClient`` lists them. Sizes are in bytes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TYPE_OF_KIND = {"weights": "training", "sampler_weights": "sampler", "external_
 
 @dataclass(frozen=True)
 class Cursor(Message):
-    """Where a page lies in the whole list."""
+    """The position of a page in the whole list."""
 
     offset: int
     limit: int
@@ -27,7 +27,7 @@ class Cursor(Message):
 
 @dataclass(frozen=True)
 class Checkpoint(Message):
-    """A saved checkpoint; ``expires_at`` is None for one that is kept until deleted."""
+    """A saved checkpoint. ``expires_at`` is None if it is kept until it is deleted."""
 
     checkpoint_id: str
     checkpoint_type: CheckpointType
@@ -41,7 +41,7 @@ class Checkpoint(Message):
 
 @dataclass(frozen=True)
 class CheckpointsListResponse(Message):
-    """Checkpoints; ``cursor`` is None where the list came whole."""
+    """A list of checkpoints. ``cursor`` is None if the list is complete."""
 
     checkpoints: list[Checkpoint]
     cursor: Cursor | None = None
@@ -49,7 +49,7 @@ class CheckpointsListResponse(Message):
 
 @dataclass(frozen=True)
 class TrainingRun(Message):
-    """A model that was or is in training, and its newest checkpoints."""
+    """A model that is or was in training, and its newest checkpoints."""
 
     training_run_id: str
     base_model: str
@@ -73,26 +73,26 @@ class TrainingRunsResponse(Message):
 
 @dataclass(frozen=True)
 class ExternalWeightsUrlsResponse(Message):
-    """A signed URL for each file of a checkpoint, by its path in it; they work until ``expires``."""
+    """A signed URL for each file of a checkpoint, by the path of the file. The URLs work until ``expires``."""
 
     urls: dict[str, str]
     expires: datetime = moment()
 
     def __repr__(self) -> str:
-        # Whoever has a signed URL has the weights, so they stay out of logs.
+        # A signed URL gives access to the weights, so the URLs must not appear in logs.
         return f"ExternalWeightsUrlsResponse(files={sorted(self.urls)}, expires={self.expires.isoformat()!r})"
 
 
 @dataclass(frozen=True)
 class CopyWeightsResponse(Message):
-    """Where a copy of a checkpoint is."""
+    """The path of a copy of a checkpoint."""
 
     tinker_path: str
 
 
 @dataclass(frozen=True)
 class GetSessionResponse(Message):
-    """A session: the models it trained and the samplers it opened."""
+    """A session: the models that it trained and the samplers that it opened."""
 
     training_run_ids: list[str]
     sampler_ids: list[str]
@@ -108,8 +108,17 @@ class ListSessionsResponse(Message):
 
 
 @dataclass(frozen=True)
+class TraceExportResponse(Message):
+    """How far the export of a session's trace is: ``pending``, ``ready`` with a ``url``, or ``failed``."""
+
+    status: str
+    url: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
 class WhoamiResponse:
-    """Who the credential belongs to; ``email`` is None unless that is a person."""
+    """The owner of a credential. ``email`` is None if the owner is not a person."""
 
     user_urn: str
     org_urn: str
@@ -118,9 +127,10 @@ class WhoamiResponse:
 
 @dataclass(frozen=True)
 class ParsedCheckpointTinkerPath:
-    """The parts of ``tinker://{training_run_id}/{kind}/{name}``; ``checkpoint_id`` is ``kind/name``.
+    """The parts of a path ``tinker://{training_run_id}/{kind}/{name}``. ``checkpoint_id`` is ``kind/name``.
 
-    ``checkpoint_type`` follows from the kind; it is the kind itself where a server has one of its own.
+    ``checkpoint_type`` is ``training``, ``sampler`` or ``external``, as the kind implies; for a kind that is
+    not known it is the kind itself.
     """
 
     tinker_path: str
@@ -130,7 +140,7 @@ class ParsedCheckpointTinkerPath:
 
     @classmethod
     def from_tinker_path(cls, tinker_path: str) -> ParsedCheckpointTinkerPath:
-        """Raises ``InputError`` if the path does not have these three parts."""
+        """Parse ``tinker_path``. Raises ``InputError`` if it does not have these three parts."""
         parts = str(tinker_path).removeprefix("tinker://").split("/")
         whole = len(parts) == 3 and not {"", ".", ".."} & set(parts)
         if not str(tinker_path).startswith("tinker://") or not whole:
@@ -140,10 +150,10 @@ class ParsedCheckpointTinkerPath:
 
     @property
     def kind(self) -> str:
-        """``weights``, ``sampler_weights`` or ``external_weights``."""
+        """The second part of the path: ``weights``, ``sampler_weights`` or ``external_weights``."""
         return self.checkpoint_id.split("/")[0]
 
     @property
     def name(self) -> str:
-        """What the checkpoint was saved as."""
+        """The name under which the checkpoint was saved."""
         return self.checkpoint_id.split("/")[1]

@@ -1,4 +1,4 @@
-"""How a sampling client treats its requests as a whole."""
+"""The limits of a sampling client."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from tinkex.errors import InputError
 class RetryConfig:
     """Limits of a ``SamplingClient``.
 
-    ``max_connections``: requests in flight at once (None: the server's own limit). ``progress_timeout``:
-    seconds in which at least one of the requests in flight must finish, else they are stuck and fail.
+    ``max_connections`` is the most requests in flight at once; None means the limit that the server names.
+    With ``enable_stuck_detection``, all requests in flight fail if none of them finishes within
+    ``progress_timeout`` seconds. Raises ``InputError`` for values that are not positive.
     """
 
     max_connections: int | None = None

@@ -1,4 +1,4 @@
-"""What is asked of a sampler and what comes back."""
+"""The request and the answer of a sampler."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tinkex.errors import InputError
 from tinkex.types.checks import finite, whole
+from tinkex.types.model_input import ModelInput
 from tinkex.types.tensor_data import TensorData
 
 if TYPE_CHECKING:
@@ -15,17 +16,18 @@ if TYPE_CHECKING:
 
 StopReason = Literal["stop", "length"]
 TopkRows = list[list[tuple[int, float]] | None]
-"""For each position up to k ``(token id, logprob)`` pairs, best first; None where nothing was computed."""
+"""For each position up to k pairs ``(token id, logprob)``, best first, or None if nothing was computed."""
 
 EMPTY_LOGPROB = -99999.0
-"""With token id 0, marks an empty cell of a top-k matrix on the wire."""
+"""An empty cell of a top-k matrix has this logprob and the token id 0."""
 
 
 @dataclass
 class SamplingParams:
-    """How to draw tokens. ``stop=None`` keeps the model's own end token; ``stop=[]`` stops for nothing.
+    """How tokens are sampled.
 
-    ``check`` (called before anything is sent) raises ``InputError`` for values out of range.
+    ``stop`` has texts or token ids that end a sequence. None means the model's own end token, and an empty list
+    means that nothing ends a sequence but ``max_tokens``. Raises ``InputError`` for values out of range.
     """
 
     max_tokens: int | None = None
@@ -33,15 +35,15 @@ class SamplingParams:
     stop: str | Sequence[str] | Sequence[int] | None = None
     temperature: float = 1.0
     top_k: int = -1
-    """Only the k likeliest tokens; -1 for all."""
+    """Sample only from the k likeliest tokens; -1 means from all."""
     top_p: float = 1.0
-    """Only the likeliest tokens that together have this probability."""
+    """Sample only from the likeliest tokens that together have this probability."""
 
     def __post_init__(self) -> None:
         self.check()
 
     def check(self) -> None:
-        """Raise ``InputError`` if a value cannot be sent."""
+        """Raise ``InputError`` if a value is out of range. Called again when the request is made."""
         if self.max_tokens is not None:
             whole("max_tokens", self.max_tokens, at_least=1)
         if self.seed is not None:
@@ -58,7 +60,7 @@ class SamplingParams:
                     whole("a stop token", item, at_least=0)
 
     def to_wire(self) -> dict[str, Any]:
-        """The JSON object to send."""
+        """Return the JSON object to send."""
         stop = self.stop if self.stop is None or isinstance(self.stop, str) else list(self.stop)
         fields = {
             "max_tokens": self.max_tokens,
@@ -72,10 +74,58 @@ class SamplingParams:
 
 
 @dataclass(frozen=True)
-class TopkLogprobs:
-    """Two numpy matrices of shape ``(length, k)``: int32 token ids and float32 logprobs.
+class SampleRequest:
+    """The request of one ``sample`` call. Raises ``InputError`` for values that are not valid."""
 
-    An empty cell is ``(0, -99999.0)``.
+    prompt: ModelInput
+    num_samples: int
+    sampling_params: SamplingParams
+    prompt_logprobs: bool = False
+    """Whether the answer has the logprobs of the prompt tokens."""
+    topk_prompt_logprobs: int = 0
+    """How many of the likeliest tokens the answer has for each position of the prompt."""
+    topk_sample_logprobs: int = 0
+    """How many of the likeliest tokens the answer has for each sampled position."""
+    target_prompt_logprobs: TensorData | None = None
+    """Token ids whose logprobs the answer has, for each prompt position after the first.
+
+    An int64 tensor of shape ``[len(prompt) - 1, K]``; -1 stands for no token.
+    """
+    prompt_alt_tokens_k: int = 0
+    """How many alternative tokens are sampled at each position of the prompt after the first."""
+    prompt_logprobs_last_n: int | None = None
+    """The answer has only the logprobs of the last n prompt tokens; None means of all."""
+    record_stability_info: bool = False
+    """Whether the server keeps, for each sampled sequence, the data that the loss ``stable_reinforce`` needs."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.prompt, ModelInput):
+            raise InputError(f"prompt must be a ModelInput, not {type(self.prompt).__name__}")
+        if not self.prompt.chunks:
+            raise InputError("prompt is empty")
+        if not isinstance(self.sampling_params, SamplingParams):
+            raise InputError(
+                f"sampling_params must be SamplingParams, not {type(self.sampling_params).__name__}"
+            )
+        self.sampling_params.check()
+        whole("num_samples", self.num_samples, at_least=1)
+        whole("topk_prompt_logprobs", self.topk_prompt_logprobs, at_least=0)
+        whole("topk_sample_logprobs", self.topk_sample_logprobs, at_least=0)
+        whole("prompt_alt_tokens_k", self.prompt_alt_tokens_k, at_least=0)
+        if self.prompt_logprobs_last_n is not None:
+            if not self.prompt_logprobs:
+                raise InputError("prompt_logprobs_last_n needs include_prompt_logprobs=True")
+            whole("prompt_logprobs_last_n", self.prompt_logprobs_last_n, at_least=1)
+        target = self.target_prompt_logprobs
+        if target is not None and (target.dtype != "int64" or len(target.shape) != 2):
+            raise InputError("target_prompt_logprobs must be an int64 tensor of shape [len(prompt) - 1, K]")
+
+
+@dataclass(frozen=True)
+class TopkLogprobs:
+    """Two numpy matrices of shape ``(length, k)``: token ids as int32 and logprobs as float32.
+
+    An empty cell has the token id 0 and the logprob -99999.0.
     """
 
     token_ids: np.ndarray[Any, Any]
@@ -84,7 +134,7 @@ class TopkLogprobs:
 
 @dataclass(frozen=True)
 class PromptAltTokens:
-    """Draws from the model at every prompt position after the first, each tensor ``[len(prompt) - 1, k]``."""
+    """Tokens sampled at every prompt position after the first. Each tensor has shape ``[len(prompt) - 1, k]``."""
 
     tokens: TensorData
     logprobs: TensorData
@@ -92,14 +142,14 @@ class PromptAltTokens:
 
 @dataclass(frozen=True)
 class SampledSequence:
-    """One sampled continuation."""
+    """One sampled continuation of a prompt."""
 
     stop_reason: StopReason
     tokens: list[int]
     logprobs: list[float] | None = None
-    """Of each token, natural log; None if the server sent none."""
+    """The natural logarithm of the probability of each token, or None if the server sent none."""
     sequence_id: str = ""
-    """Distinct per sequence: the server's id, or one made here where the server gives none."""
+    """A distinct id: that of the server, or one made by the client if the server gives none."""
     topk_logprobs: TopkRows | None = None
 
     @property
@@ -116,7 +166,7 @@ class SampledSequence:
 
     @property
     def topk_logprobs_np(self) -> TopkLogprobs | None:
-        """``topk_logprobs`` as matrices. Needs numpy."""
+        """``topk_logprobs`` as two matrices. Needs numpy."""
         return _matrices(self.topk_logprobs)
 
 
@@ -126,10 +176,10 @@ class SampleResponse:
 
     sequences: Sequence[SampledSequence]
     prompt_logprobs: list[float | None] | None = None
-    """Of each prompt token, natural log; None where none was computed (the first token)."""
+    """The natural logarithm of the probability of each prompt token; None for the first token."""
     topk_prompt_logprobs: TopkRows | None = None
     target_prompt_logprobs: TensorData | None = None
-    """float32, of the shape and layout that was asked for; 0.0 where the request had -1."""
+    """The logprobs of the requested target tokens, as float32 of their shape; 0.0 for a target of -1."""
     prompt_cache_hit_tokens: int = 0
     prompt_alt_tokens: PromptAltTokens | None = None
 
@@ -140,11 +190,11 @@ class SampleResponse:
 
     @property
     def topk_prompt_logprobs_np(self) -> TopkLogprobs | None:
-        """``topk_prompt_logprobs`` as matrices. Needs numpy."""
+        """``topk_prompt_logprobs`` as two matrices. Needs numpy."""
         return _matrices(self.topk_prompt_logprobs)
 
     def with_sequence_ids(self, ids: Sequence[str]) -> SampleResponse:
-        """The same answer with these ids on its sequences, in order."""
+        """Return the same answer with these ids on its sequences, in order."""
         named = [replace(sequence, sequence_id=name) for sequence, name in zip(self.sequences, ids)]
         return replace(self, sequences=named)
 

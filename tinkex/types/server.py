@@ -1,4 +1,4 @@
-"""What a server says of itself, of its models and of its samplers."""
+"""The answers about a server, its models and its samplers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tinkex.types.names import ModelID
 
 @dataclass(frozen=True)
 class SupportedModel(Message):
-    """A model the server offers. ``max_context_length`` is in tokens."""
+    """A model that the server offers. ``max_context_length`` is in tokens."""
 
     model_name: str | None = None
     max_context_length: int | None = None
@@ -20,14 +20,14 @@ class SupportedModel(Message):
 
 @dataclass(frozen=True)
 class GetServerCapabilitiesResponse(Message):
-    """The models a server offers."""
+    """The models that a server offers."""
 
     supported_models: list[SupportedModel]
 
 
 @dataclass(frozen=True)
 class ModelData(Message):
-    """What a model is made of, and which tokenizer belongs to it."""
+    """The architecture, the name and the tokenizer of a model."""
 
     arch: str | None = None
     model_name: str | None = None
@@ -36,7 +36,7 @@ class ModelData(Message):
 
 @dataclass(frozen=True)
 class GetInfoResponse(Message):
-    """A training model."""
+    """A model in training."""
 
     model_id: ModelID
     model_data: ModelData
@@ -47,7 +47,7 @@ class GetInfoResponse(Message):
 
 @dataclass(frozen=True)
 class GetSamplerResponse(Message):
-    """A sampling session."""
+    """A sampling session, and the model from which it samples."""
 
     sampler_id: str
     base_model: str
@@ -56,7 +56,7 @@ class GetSamplerResponse(Message):
 
 @dataclass(frozen=True)
 class WeightsInfoResponse(Message):
-    """How the model of a checkpoint was made, enough to make it again."""
+    """How the model of a checkpoint was made. A new model can be made with the same values."""
 
     base_model: str
     is_lora: bool = True

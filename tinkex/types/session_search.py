@@ -1,4 +1,4 @@
-"""Searching sessions: what is asked, and what is found."""
+"""The request and the answer of a search for sessions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class OwnSearchOwner(Message):
 
 @dataclass(frozen=True)
 class AccessibleSearchOwner(Message):
-    """Everybody's sessions, as far as the caller may see them."""
+    """All sessions that the caller may see."""
 
     type: Literal["accessible"] = "accessible"
 
@@ -43,7 +43,7 @@ SearchOwner = OwnSearchOwner | AccessibleSearchOwner | UserSearchOwner
 
 @dataclass(frozen=True)
 class ActiveSessionStatusQuery(Message):
-    """Sessions that still run."""
+    """Sessions that are active."""
 
     type: Literal["active"] = "active"
 
@@ -57,14 +57,14 @@ class CancelledSessionStatusQuery(Message):
 
 @dataclass(frozen=True)
 class FailedSessionStatusQuery(Message):
-    """Sessions that one of their requests, models or samplers failed."""
+    """Sessions that failed because of one of their requests, models or samplers."""
 
     type: Literal["failed"] = "failed"
 
 
 @dataclass(frozen=True)
 class ClientFinishedSessionStatusQuery(Message):
-    """Sessions that their client ended, for one of ``reasons`` (None: for any)."""
+    """Sessions that their client ended, for one of ``reasons``, or for any reason if that is None."""
 
     reasons: list[ClientSessionFinishReasonType] | None = None
     type: Literal["client_finished"] = "client_finished"
@@ -80,7 +80,7 @@ SessionStatusQuery = (
 
 @dataclass(frozen=True)
 class SessionSearchCursor(Message):
-    """Where the next page starts; goes back to the server just as it came."""
+    """Where the next page starts. It is sent back to the server unchanged."""
 
     last_created_at: str
     last_session_id: str
@@ -88,10 +88,12 @@ class SessionSearchCursor(Message):
 
 @dataclass(frozen=True)
 class SessionSearchRequest:
-    """A search. All conditions must hold, but of ``session_id`` and ``display_name`` one is enough.
+    """A search for sessions.
 
-    ``display_name`` matches where each of its words occurs, in either case. ``project_ids`` and ``statuses``
-    of None match all. ``limit`` is the page size, 1 to 200; ``cursor`` is the last page's ``next_cursor``.
+    A session is found if it meets all conditions; of ``session_id`` and ``display_name``, if both are given, it
+    must meet only one. ``display_name`` matches a name that contains each of its words, in upper or lower case.
+    ``project_ids`` and ``statuses`` of None match all. ``limit`` is the size of a page, from 1 to 200.
+    ``cursor`` is the ``next_cursor`` of the page before. Raises ``InputError`` for values out of range.
     """
 
     session_id: str | None = None
@@ -111,7 +113,7 @@ class SessionSearchRequest:
             raise InputError("display_name must not be empty")
 
     def to_wire(self) -> dict[str, Any]:
-        """The JSON object to send."""
+        """Return the JSON object to send."""
         fields: dict[str, Any] = {
             "session_id": self.session_id,
             "project_ids": None if self.project_ids is None else list(self.project_ids),
@@ -127,7 +129,11 @@ class SessionSearchRequest:
 
 @dataclass(frozen=True)
 class SessionStatusReason(Message):
-    """Why a session ended: ``type`` is how its client finished it, or what failed it, which the ids name."""
+    """Why a session ended. There is a subclass for each ``type``.
+
+    If the client ended the session, ``type`` is the status that it gave. If the session failed, ``type`` says
+    whether a request, a model or a sampler caused the failure, and an id names it.
+    """
 
     type: str
     request_id: str | None = None
@@ -138,42 +144,42 @@ class SessionStatusReason(Message):
 
 @dataclass(frozen=True)
 class ClientSessionFinishSuccess(SessionStatusReason):
-    """Its client was done."""
+    """The client ended the session normally."""
 
     type: str = "success"
 
 
 @dataclass(frozen=True)
 class ClientSessionFinishErrored(SessionStatusReason):
-    """Its client met an exception."""
+    """The client ended the session because of an exception."""
 
     type: str = "errored"
 
 
 @dataclass(frozen=True)
 class ClientSessionFinishInterrupted(SessionStatusReason):
-    """Its client was stopped, as by Ctrl-C."""
+    """The client was interrupted, for example by Ctrl-C."""
 
     type: str = "interrupted"
 
 
 @dataclass(frozen=True)
 class SessionFailedRequestReason(SessionStatusReason):
-    """A request failed it, which ``request_id`` and ``request_type`` name."""
+    """The session failed because of the request that ``request_id`` and ``request_type`` name."""
 
     type: str = "request"
 
 
 @dataclass(frozen=True)
 class SessionFailedTrainingRunReason(SessionStatusReason):
-    """A model failed it, which ``training_run_id`` names."""
+    """The session failed because of the model that ``training_run_id`` names."""
 
     type: str = "training_run"
 
 
 @dataclass(frozen=True)
 class SessionFailedSamplingSessionReason(SessionStatusReason):
-    """A sampler failed it, which ``sampling_session_id`` names."""
+    """The session failed because of the sampler that ``sampling_session_id`` names."""
 
     type: str = "sampling_session"
 
@@ -188,7 +194,7 @@ SessionFailedReason = (
 
 @dataclass(frozen=True)
 class SessionStatus(Message):
-    """How a session is: there is a class for each ``type``, and fields are None where they do not apply."""
+    """The status of a session. There is a subclass for each ``type``; fields that do not apply are None."""
 
     type: str
     reason: SessionStatusReason | None = tagged(
@@ -197,35 +203,35 @@ class SessionStatus(Message):
         default=None,
     )
     category: str | None = None
-    """``user`` or ``internal``: whose fault it is that it failed."""
+    """Who caused a failure: ``user`` or ``internal``."""
     message: str | None = None
     detail: str | None = None
 
 
 @dataclass(frozen=True)
 class SessionActive(SessionStatus):
-    """It still runs."""
+    """The session is active."""
 
     type: str = "active"
 
 
 @dataclass(frozen=True)
 class ClientSessionFinished(SessionStatus):
-    """Its client ended it, for a ``reason`` and with a ``detail``."""
+    """The client ended the session, for a ``reason`` and with a ``detail``."""
 
     type: str = "client_finished"
 
 
 @dataclass(frozen=True)
 class SessionCancelled(SessionStatus):
-    """It was cancelled from the console, with a ``detail``."""
+    """The session was cancelled from the console, with a ``detail``."""
 
     type: str = "cancelled"
 
 
 @dataclass(frozen=True)
 class SessionFailed(SessionStatus):
-    """Something of it failed: ``reason`` says what, ``category`` whose fault it is, ``message`` how."""
+    """The session failed. ``reason`` says because of what, ``category`` who caused it, ``message`` how."""
 
     type: str = "failed"
 
@@ -235,7 +241,7 @@ _STATUSES = (SessionActive, ClientSessionFinished, SessionCancelled, SessionFail
 
 @dataclass(frozen=True)
 class SessionSummary(Message):
-    """A session that was found; ``status`` is None if it neither ended nor is known to run."""
+    """A session that was found. ``status`` is None if it is unknown whether the session is active."""
 
     session_id: str
     owner: str
@@ -250,7 +256,7 @@ class SessionSummary(Message):
 
 @dataclass(frozen=True)
 class SessionSearchResponse(Message):
-    """A page of sessions, newest first; ``next_cursor`` is None on the last."""
+    """A page of sessions, newest first. ``next_cursor`` is None on the last page."""
 
     sessions: list[SessionSummary]
     next_cursor: SessionSearchCursor | None = None

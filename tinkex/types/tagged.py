@@ -1,4 +1,4 @@
-"""Messages of several kinds that their ``type`` tells apart."""
+"""Dataclass fields that hold messages of several classes, told apart by their ``type``."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from tinkex.types.message import Message
 
 
 def tagged(base: type[Message], kinds: Iterable[type[Any]], **options: Any) -> Any:
-    """A dataclass field that holds one of ``kinds``, each with its ``type`` as a default.
+    """Return a dataclass field that holds a message of one of the classes ``kinds``.
 
-    A type that none of them has, as a newer server may send, is read as ``base``. ``options`` as of
-    ``dataclasses.field``.
+    Each of the classes has its ``type`` as a class default. A type that none of them has, which a newer server
+    may send, is read as ``base``. ``options`` are those of ``dataclasses.field``.
     """
     by_type = {kind.type: kind for kind in kinds}
 
     def read(value: Any) -> Message:
-        message: Message = by_type.get(value["type"], base).from_dict(value)
+        named = value.get("type") if isinstance(value, dict) else None
+        kind = by_type.get(named, base) if isinstance(named, str) else base
+        message: Message = kind.from_dict(value)
         return message
 
-    # What ``dataclasses_json.config(decoder=...)`` makes, without importing it yet.
+    # This is what ``dataclasses_json.config(decoder=...)`` returns, without importing that library yet.
     return field(metadata={"dataclasses_json": {"decoder": read}}, **options)

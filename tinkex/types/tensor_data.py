@@ -1,4 +1,4 @@
-"""Tensors as they travel: a flat buffer of float32 or int64 with a shape, dense or sparse (CSR)."""
+"""Tensors of the API: a flat buffer of float32 or int64 with a shape, dense or sparse (CSR)."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _LOSSY = "an int64 tensor cannot hold fractions or numbers of 2**63 and more"
 
 @dataclass(frozen=True, init=False, eq=False)
 class TensorData:
-    """A tensor of ``float32`` or ``int64``.
+    """A tensor of ``float32`` or ``int64``, which cannot be changed.
 
-    ``data`` may be a (nested) list, an ``array.array``, a numpy array or a torch tensor. ``shape``
-    defaults to the shape of ``data``. With ``sparse_crow_indices`` (length rows + 1) and
-    ``sparse_col_indices`` (one per value) the tensor is CSR: ``data`` holds the listed values, and
-    ``shape``, which is then required, that of the dense tensor.
+    ``data`` is a (nested) list, an ``array.array``, a numpy array or a torch tensor. ``shape`` is by default the
+    shape of ``data``. With ``sparse_crow_indices`` (length: rows + 1) and ``sparse_col_indices`` (length: number
+    of values) the tensor is in CSR form: ``data`` has only the values that are stored, and ``shape``, which is
+    then required, is the shape of the dense tensor.
 
-    Raises ``InputError`` for ragged lists, values that are not numbers, fractions or numbers out of
-    range in an ``int64`` tensor, and a shape that does not fit.
+    Raises ``InputError`` for ragged lists, values that are not numbers, fractions or numbers out of range in an
+    ``int64`` tensor, and a shape that does not match the number of values.
     """
 
     dtype: TensorDtype
@@ -55,7 +55,7 @@ class TensorData:
         sparse = sparse_crow_indices is not None or sparse_col_indices is not None
         full_shape = list(found_shape if shape is None else shape)
         if sparse:
-            _check_csr(count, shape, sparse_crow_indices, sparse_col_indices)
+            check_csr(count, shape, sparse_crow_indices, sparse_col_indices)
         elif math.prod(full_shape) != count:
             raise InputError(
                 f"shape {full_shape} holds {math.prod(full_shape)} values, but there are {count}"
@@ -71,24 +71,27 @@ class TensorData:
         crow: Sequence[int] | None = None,
         col: Sequence[int] | None = None,
     ) -> TensorData:
-        """A tensor over bytes that are already little-endian and in C order; nothing is checked."""
+        """Return a tensor of bytes that are already little-endian and in C order. Nothing is checked."""
         tensor = cls.__new__(cls)
         tensor._set(packed, dtype, list(shape), crow, col)
         return tensor
 
     @classmethod
     def from_numpy(cls, array: np.ndarray[Any, Any]) -> TensorData:
-        """Floats become float32, whole numbers int64; the shape is kept."""
+        """Return a tensor of the same shape. Floats become float32, and whole numbers int64."""
         return cls(array)
 
     @classmethod
     def from_torch(cls, tensor: torch.Tensor) -> TensorData:
-        """Floats (bfloat16 too) become float32, whole numbers int64; the shape is kept."""
+        """Return a tensor of the same shape. Floats, including bfloat16, become float32, whole numbers int64."""
         return cls(tensor)
 
     @classmethod
     def from_torch_sparse(cls, tensor: torch.Tensor, pad_value: int = 0) -> TensorData:
-        """CSR of a 2-D tensor whose entries equal to ``pad_value`` are left out; dense where that is no smaller."""
+        """Return a 2-D tensor in CSR form, without the entries equal to ``pad_value``.
+
+        A tensor of another rank, or one that would not be smaller in CSR form, is returned dense.
+        """
         if tensor.ndim != 2:
             return cls(tensor)
         tensor = tensor.to_dense()
@@ -106,24 +109,24 @@ class TensorData:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the values and, where sparse, of the indices."""
+        """The size in bytes of the values and, for a sparse tensor, of the indices."""
         indices = len(self.sparse_crow_indices or ()) + len(self.sparse_col_indices or ())
         return len(self.packed) + 8 * indices
 
     @property
     def data(self) -> list[Any]:
-        """The values (where sparse, the listed ones) as one flat list."""
+        """The values as one flat list; for a sparse tensor only the values that are stored."""
         return unpack(self.packed, _TYPECODE[self.dtype])
 
     def tolist(self, pad_value: int = 0) -> list[Any]:
-        """Nested lists of this shape; where sparse, entries that are not listed are ``pad_value``."""
+        """Return nested lists of this shape. Entries that a sparse tensor does not store are ``pad_value``."""
         nested: list[Any] = _nest(
             self.data if self.sparse_crow_indices is None else self._dense(pad_value), self.shape
         )
         return nested
 
     def to_numpy(self, pad_value: int = 0) -> np.ndarray[Any, Any]:
-        """A writable numpy array of this shape. Needs numpy."""
+        """Return a writable numpy array of this shape. Needs numpy."""
         import numpy as np
 
         kind = np.dtype(self.dtype).newbyteorder("<")
@@ -132,7 +135,7 @@ class TensorData:
         return np.frombuffer(self.packed, dtype=kind).astype(self.dtype).reshape(self.shape)
 
     def to_torch(self, pad_value: int = 0) -> torch.Tensor:
-        """A torch tensor of this shape. Needs torch."""
+        """Return a torch tensor of this shape. Needs torch."""
         import torch
 
         dtype = torch.float32 if self.dtype == "float32" else torch.int64
@@ -150,12 +153,14 @@ class TensorData:
         crow: Sequence[int] | None,
         col: Sequence[int] | None,
     ) -> None:
-        set_field = object.__setattr__
-        set_field(self, "packed", packed)
-        set_field(self, "dtype", dtype)
-        set_field(self, "shape", shape)
-        set_field(self, "sparse_crow_indices", None if crow is None else list(crow))
-        set_field(self, "sparse_col_indices", None if col is None else list(col))
+        # The class is frozen for its users; one update costs half of five calls of ``object.__setattr__``.
+        vars(self).update(
+            packed=packed,
+            dtype=dtype,
+            shape=shape,
+            sparse_crow_indices=None if crow is None else list(crow),
+            sparse_col_indices=None if col is None else list(col),
+        )
 
     def _dense(self, pad_value: int) -> list[Any]:
         if isinstance(pad_value, bool) or not hasattr(pad_value, "__index__"):
@@ -172,7 +177,7 @@ class TensorData:
 
 
 def _pack(data: Any, dtype: TensorDtype | None) -> tuple[bytes, TensorDtype, list[int]]:
-    """``(bytes, dtype, shape)`` of anything that holds numbers."""
+    """Return ``(bytes, dtype, shape)`` of a list, an array or a tensor."""
     if dtype is not None and dtype not in _TYPECODE:
         raise InputError(f"dtype must be 'float32' or 'int64', not {dtype!r}")
     if hasattr(data, "detach") and hasattr(data, "cpu"):  # a torch tensor
@@ -198,7 +203,7 @@ def _pack(data: Any, dtype: TensorDtype | None) -> tuple[bytes, TensorDtype, lis
 
 
 def _pack_torch(tensor: Any, dtype: TensorDtype | None) -> tuple[bytes, TensorDtype, list[int]]:
-    """By torch alone, for where it is there need not be a numpy."""
+    """Pack a torch tensor without numpy, which need not be installed beside torch."""
     import torch
 
     if tensor.is_complex():
@@ -233,7 +238,10 @@ def _pack_numpy(data: Any, dtype: TensorDtype | None) -> tuple[bytes, TensorDtyp
 
 
 def _flatten(values: Sequence[Any]) -> tuple[Sequence[Any], list[int]]:
-    """The flat values and the shape of nested lists; the first element says whether there is nesting."""
+    """Return the values of nested lists as one flat sequence, and their shape.
+
+    The list is nested if its first element is a list or a tuple.
+    """
     if not values or not isinstance(values[0], (list, tuple)):
         return values, [len(values)]
     flat: list[Any] = []
@@ -259,9 +267,10 @@ def _explain_misfit(flat: Sequence[Any], dtype: str) -> str:
     return f"a number is too large for a {dtype} tensor"
 
 
-def _check_csr(
+def check_csr(
     count: int, shape: Sequence[int] | None, crow: Sequence[int] | None, col: Sequence[int] | None
 ) -> None:
+    """Raise ``InputError`` unless ``count`` values with these indices are a sparse tensor of this shape."""
     if crow is None or col is None or shape is None or len(shape) != 2:
         raise InputError("a sparse tensor needs crow indices, col indices and a 2-D shape")
     rising = all(low <= high for low, high in zip(crow, list(crow)[1:]))

@@ -1,4 +1,4 @@
-"""Points in time, as servers write them in JSON: ISO 8601, with or without a zone."""
+"""Points in time, which servers write in JSON as ISO 8601, with or without a time zone."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ _ISO = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d(?::\d\d)?)(?:\.(\d+))?(Z|z|[
 
 
 def parse(value: Any) -> datetime:
-    """``value`` (ISO text, or seconds since 1970) as an aware datetime; without a zone it counts as UTC.
+    """Return ``value`` (ISO 8601 text, or seconds since 1970) as an aware datetime.
 
-    Raises ``ValueError`` for anything else.
+    Text without a time zone is in UTC. Raises ``ValueError`` for anything else.
     """
     if isinstance(value, datetime):
         return value
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return datetime.fromtimestamp(value, timezone.utc)
+        try:
+            return datetime.fromtimestamp(value, timezone.utc)
+        except (OverflowError, OSError):
+            raise ValueError("a point in time beyond all calendars") from None
     found = _ISO.fullmatch(value.strip()) if isinstance(value, str) else None
     if found is None:
         raise ValueError(f"not a point in time: {value!r}")
     day, clock, fraction, zone = found.groups()
-    # Before Python 3.11 fromisoformat takes no Z, no +0000, and only three or six digits of a second.
+    # Before Python 3.11 fromisoformat accepts no Z, no +0000, and only three or six digits of a second.
     zone = "+00:00" if zone in (None, "Z", "z") else zone if ":" in zone else f"{zone[:3]}:{zone[3:]}"
     seconds = "" if clock.count(":") == 2 else ":00"
     return datetime.fromisoformat(f"{day}T{clock}{seconds}.{(fraction or '0')[:6]:0<6}{zone}")
@@ -34,6 +37,6 @@ def _write(value: Any) -> Any:
 
 
 def moment(**options: Any) -> Any:
-    """A dataclass field of a message that holds a datetime; ``options`` as of ``dataclasses.field``."""
-    # What ``dataclasses_json.config(decoder=..., encoder=...)`` makes, without importing it yet.
+    """Return a dataclass field that holds a datetime. ``options`` are those of ``dataclasses.field``."""
+    # This is what ``dataclasses_json.config(decoder=..., encoder=...)`` returns, without importing it yet.
     return field(metadata={"dataclasses_json": {"decoder": parse, "encoder": _write}}, **options)

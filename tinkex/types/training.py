@@ -1,4 +1,4 @@
-"""What is asked of a model in training and what comes back."""
+"""The requests and the answers of training."""
 
 from __future__ import annotations
 
@@ -18,14 +18,12 @@ LossFnType = Literal[
 SamplingClientKind = Literal["snapshot", "inflight"]
 
 LossFnOutput = dict[str, TensorData]
-"""What a loss says of one datum, by name."""
-
-LOSS_FUNCTIONS = frozenset(LossFnType.__args__)  # type: ignore[attr-defined]
+"""The output tensors of a loss for one datum, by name."""
 
 
 @dataclass(frozen=True)
 class LoraConfig(Message):
-    """The shape of a LoRA adapter: its rank, and which layers carry one."""
+    """The rank of a LoRA adapter, the layers that have one, and the seed of its initial weights."""
 
     rank: int = 32
     seed: int | None = None
@@ -43,10 +41,10 @@ class LoraConfig(Message):
 
 @dataclass
 class AdamParams(Message):
-    """One step of AdamW, as ``torch.optim.AdamW`` defines it (the default weight decay here is 0).
+    """The parameters of one step of AdamW, as ``torch.optim.AdamW`` defines it, with other defaults.
 
-    ``grad_clip_norm`` is the largest global gradient norm, 0 for no clipping. Raises ``InputError``
-    for values that are not finite or are out of range.
+    ``grad_clip_norm`` is the largest global gradient norm; 0 means no clipping. Raises ``InputError`` for values
+    that are not finite or are out of range.
     """
 
     learning_rate: float = 1e-4
@@ -60,7 +58,7 @@ class AdamParams(Message):
         self.check()
 
     def check(self) -> None:
-        """Raise ``InputError`` if a value cannot be sent."""
+        """Raise ``InputError`` if a value is out of range. Called again when the request is made."""
         for name in ("learning_rate", "eps", "weight_decay", "grad_clip_norm"):
             finite(name, getattr(self, name))
         for name in ("beta1", "beta2"):
@@ -68,9 +66,10 @@ class AdamParams(Message):
 
 
 class OptimParams:
-    """One step of an optimizer family other than Adam: ``OptimParams(type="dimuon", learning_rate=1e-3)``.
+    """The parameters of one step of another optimizer: ``OptimParams(type="dimuon", learning_rate=1e-3)``.
 
-    The fields beside ``type`` are the family's own and go to the server as they are.
+    ``fields`` depend on the optimizer, and are sent unchanged. Raises ``InputError`` for a number that is not
+    finite.
     """
 
     def __init__(self, type: str, **fields: Any) -> None:
@@ -88,12 +87,12 @@ class OptimParams:
                 finite(name, value, at_least=-float("inf"))
 
     def to_wire(self) -> dict[str, Any]:
-        """The JSON object to send."""
+        """Return the JSON object to send."""
         return {"type": self.type, **self.fields}
 
 
 class DimuonParams(OptimParams):
-    """One step of the Dimuon optimizer."""
+    """The parameters of one step of the Dimuon optimizer."""
 
     def __init__(self, learning_rate: float, grad_clip_norm: float = 0.0, beta1: float = 0.9) -> None:
         finite("learning_rate", learning_rate)
@@ -103,19 +102,19 @@ class DimuonParams(OptimParams):
 
 @dataclass(frozen=True)
 class OptimizerConfig(Message):
-    """The optimizer family of a model, chosen when it is made."""
+    """The optimizer of a model, chosen when the model is made."""
 
     type: str = "adamw"
 
 
 @dataclass(frozen=True)
 class AdamOptimizerConfig(OptimizerConfig):
-    """AdamW, the default."""
+    """The optimizer AdamW, which is the default."""
 
 
 @dataclass(frozen=True)
 class DimuonOptimizerConfig(OptimizerConfig):
-    """Dimuon."""
+    """The optimizer Dimuon."""
 
     type: str = "dimuon"
     version: int = 1
@@ -123,10 +122,10 @@ class DimuonOptimizerConfig(OptimizerConfig):
 
 @dataclass(frozen=True)
 class ForwardBackwardOutput:
-    """The result of a forward or forward-backward pass.
+    """The result of a forward pass or a forward-backward pass.
 
-    ``loss_fn_outputs`` has one mapping of names to tensors per datum, in order; ``logprobs`` has the
-    shape of the datum's ``target_tokens``. ``metrics`` are named ``name:reduction``.
+    ``loss_fn_outputs`` has the output tensors of each datum, in the order of the batch. The tensor ``logprobs``
+    has the shape of the datum's ``target_tokens``. ``metrics`` have names of the form ``name:reduction``.
     """
 
     loss_fn_output_type: str
@@ -143,7 +142,7 @@ class OptimStepResponse(Message):
 
 @dataclass(frozen=True)
 class SaveWeightsResponse(Message):
-    """Where the state was saved, ``tinker://...``."""
+    """The path of a saved state, ``tinker://...``."""
 
     path: str
 
@@ -154,7 +153,7 @@ class SaveWeightsResponse(Message):
 
 @dataclass(frozen=True)
 class SaveWeightsForSamplerResponse(Message):
-    """Where the sampler weights were saved, ``tinker://...``."""
+    """The path of saved sampler weights, ``tinker://...``."""
 
     path: str
 
@@ -163,33 +162,33 @@ class SaveWeightsForSamplerResponse(Message):
         return _checkpoint_page(self.path)
 
     def get_playground_url(self) -> str:
-        """The page of the hosted service where one can talk with these weights."""
+        """Return the page of the hosted service on which a person can talk with these weights."""
         return console.playground(self.path)
 
 
 @dataclass(frozen=True)
 class SaveWeightsExternalResponse(Message):
-    """Where the external weights were saved, ``tinker://...``."""
+    """The path of saved external weights, ``tinker://...``."""
 
     path: str
 
 
 @dataclass(frozen=True)
 class LoadWeightsResponse(Message):
-    """The path that was loaded, if the server repeats it."""
+    """The path that was loaded, or None if the server does not repeat it."""
 
     path: str | None = None
 
 
 @dataclass(frozen=True)
 class UnloadModelResponse(Message):
-    """The model that was unloaded, if the server repeats it."""
+    """The id of the model that was unloaded, or None if the server does not repeat it."""
 
     model_id: str | None = None
 
 
 def _checkpoint_page(path: str) -> str:
-    from tinkex.types.rest import ParsedCheckpointTinkerPath  # here, for few scripts need it
+    from tinkex.types.rest import ParsedCheckpointTinkerPath
 
     parsed = ParsedCheckpointTinkerPath.from_tinker_path(path)
     return console.checkpoint(parsed.training_run_id, parsed.checkpoint_id)

@@ -1,32 +1,42 @@
-"""Training bodies and results as protocol buffers (``messages.proto``).
+"""Training requests and results as protocol buffers (``messages.proto``).
 
-Imported when the first proto message is met, so that ``import tinkex`` does not load protobuf.
+This module is imported for the first proto message, so that ``import tinkex`` does not load protobuf.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from google.protobuf.message import DecodeError
-
-from tinkex.errors import APIResponseValidationError, InputError
+from tinkex.errors import InputError
 from tinkex.types.checks import unpack
 from tinkex.types.datum import Datum
 from tinkex.types.provenance import ProvenanceSpan, SampledProvenanceSpan
 from tinkex.types.sampling import EMPTY_LOGPROB, PromptAltTokens, SampledSequence, SampleResponse, TopkRows
-from tinkex.types.tensor_data import TensorData, TensorDtype
+from tinkex.types.tensor_data import TensorData, TensorDtype, check_csr
 from tinkex.types.training import ForwardBackwardOutput
 from tinkex.wire import messages_pb2 as pb
+from tinkex.wire.validation import (
+    check_count,
+    check_logprobs,
+    check_shape,
+    check_tokens,
+    decode,
+    matching_logprobs,
+)
 
-# What each wire dtype is read as, and its width in bytes there.
-_DTYPES: dict[int, tuple[TensorDtype, int]] = {
-    pb.DTYPE_FLOAT32: ("float32", 4),
-    pb.DTYPE_INT64: ("int64", 8),
-    pb.DTYPE_INT32: ("int64", 4),
-    pb.DTYPE_BFLOAT16: ("float32", 2),
+# For each dtype of the protocol: the dtype to which it is converted, its size in bytes in the message, and how many
+# times larger it is in memory.
+_DTYPES: dict[int, tuple[TensorDtype, int, int]] = {
+    pb.DTYPE_UNSPECIFIED: ("float32", 4, 1),
+    pb.DTYPE_FLOAT32: ("float32", 4, 1),
+    pb.DTYPE_INT64: ("int64", 8, 1),
+    pb.DTYPE_INT32: ("int64", 4, 2),
+    pb.DTYPE_BFLOAT16: ("float32", 2, 2),
 }
+
+_MOST_BARE_DATUMS = 65_536
+"""The most datums without outputs in a result. They take no bytes in it, so its size does not limit them."""
 
 
 def encode_forward_backward(
@@ -35,9 +45,9 @@ def encode_forward_backward(
     data: Sequence[Datum],
     loss_fn: str,
     loss_fn_config: Mapping[str, float | str] | None,
-    forward_only: bool,
+    forward_only: bool,  # noqa: FBT001
 ) -> bytes:
-    """The body of a forward or forward-backward request; the same bytes for the same arguments."""
+    """Return the body of a forward or forward-backward request. The same arguments give the same bytes."""
     message = pb.ForwardBackwardRequest(
         model_id=model_id, seq_id=seq_id, loss_fn=loss_fn, forward_only=forward_only
     )
@@ -72,46 +82,22 @@ def encode_forward_backward(
         else:
             message.loss_fn_config_v2[name].number = value
             message.loss_fn_config[name] = value
-    # Messages behind one another are read as one, merged (the encoding guide's "Last One Wins" section). One
-    # of megabytes would take several times as long to serialize, since its buffer grows by copying.
+    # A parser merges concatenated messages into one (section "Last One Wins" of the encoding guide). To serialize
+    # one large message would take several times as long, since its buffer grows by copying.
     return b"".join([message.SerializeToString(deterministic=True), *parts])
 
 
 def decode_sample(content: bytes) -> SampleResponse:
-    """The result of a sample request."""
-    message = pb.SampleResponse()
-    _parse(message, content)
-    has = message.HasField
-    alt = message.prompt_alt_tokens
-    return SampleResponse(
-        sequences=[_decode_sequence(sequence) for sequence in message.sequences],
-        prompt_logprobs=_optional_floats(message.prompt_logprobs) if has("prompt_logprobs") else None,
-        topk_prompt_logprobs=(
-            _decode_topk(message.topk_prompt_logprobs) if has("topk_prompt_logprobs") else None
-        ),
-        target_prompt_logprobs=(
-            _decode_tensor(message.target_prompt_logprobs) if has("target_prompt_logprobs") else None
-        ),
-        prompt_cache_hit_tokens=message.prompt_cache_hit_tokens,
-        prompt_alt_tokens=(
-            PromptAltTokens(_decode_tensor(alt.tokens), _decode_tensor(alt.logprobs))
-            if has("prompt_alt_tokens")
-            else None
-        ),
-    )
+    """Read the result of a sample request. Raises ``APIResponseValidationError`` if it is not valid."""
+    return decode("sample result", _read_sample, content)
 
 
 def decode_forward_backward(content: bytes) -> ForwardBackwardOutput:
-    """The result of a forward or forward-backward request."""
-    message = pb.ForwardBackwardOutput()
-    _parse(message, content)
-    outputs: list[dict[str, TensorData]] = []
-    for record in message.loss_fn_outputs:
-        columns = {name: _split(field, record.num_datums) for name, field in record.fields.items()}
-        outputs.extend(
-            {name: next(column) for name, column in columns.items()} for _ in range(record.num_datums)
-        )
-    return ForwardBackwardOutput(message.loss_fn_output_type, outputs, dict(message.metrics))
+    """Read the result of a forward or forward-backward request.
+
+    Raises ``APIResponseValidationError`` if it is not valid.
+    """
+    return decode("forward_backward result", _read_forward_backward, content)
 
 
 def _encode_tensor(target: pb.Tensor, tensor: TensorData) -> None:
@@ -130,34 +116,95 @@ def _encode_span(target: pb.ProvenanceSpan, span: ProvenanceSpan) -> None:
     tokens.sequence_id, tokens.offset, tokens.length = span.sequence_id, span.offset, span.length
 
 
-def _decode_tensor(message: pb.Tensor) -> TensorData:
-    dtype, _ = _DTYPES.get(message.dtype, ("float32", 4))
+def _read_sample(content: bytes) -> SampleResponse:
+    message = pb.SampleResponse.FromString(content)
+    has = message.HasField
+    alt = message.prompt_alt_tokens
+    return SampleResponse(
+        sequences=[_read_sequence(sequence) for sequence in message.sequences],
+        prompt_logprobs=_optional_floats(message.prompt_logprobs) if has("prompt_logprobs") else None,
+        topk_prompt_logprobs=(
+            _read_topk(message.topk_prompt_logprobs) if has("topk_prompt_logprobs") else None
+        ),
+        target_prompt_logprobs=(
+            _read_tensor(message.target_prompt_logprobs) if has("target_prompt_logprobs") else None
+        ),
+        prompt_cache_hit_tokens=message.prompt_cache_hit_tokens,
+        prompt_alt_tokens=(
+            PromptAltTokens(_read_tensor(alt.tokens), _read_tensor(alt.logprobs))
+            if has("prompt_alt_tokens")
+            else None
+        ),
+    )
+
+
+def _read_forward_backward(content: bytes) -> ForwardBackwardOutput:
+    message = pb.ForwardBackwardOutput.FromString(content)
+    outputs: list[dict[str, TensorData]] = []
+    bare = 0
+    for record in message.loss_fn_outputs:
+        columns = {name: _split(field, record.num_datums) for name, field in record.fields.items()}
+        if columns:
+            outputs.extend(dict(zip(columns, row)) for row in zip(*columns.values()))
+            continue
+        bare += record.num_datums
+        if record.num_datums < 0 or bare > _MOST_BARE_DATUMS:
+            raise ValueError(f"{record.num_datums} datums without any output")
+        outputs.extend({} for _ in range(record.num_datums))
+    return ForwardBackwardOutput(message.loss_fn_output_type, outputs, dict(message.metrics))
+
+
+def _read_tensor(message: pb.Tensor) -> TensorData:
+    dtype, width, wider = _dtype(message.dtype)
     if message.WhichOneof("data") == "sparse_csr":
         csr = message.sparse_csr
+        check_shape(message.shape)
         crow, col = unpack(csr.crow_indices, "q"), unpack(csr.col_indices, "q")
+        count, rest = divmod(len(csr.values), width)
+        if rest:
+            raise ValueError(f"{len(csr.values)} bytes are no {dtype} values")
+        check_csr(count, message.shape, crow, col)
         return TensorData.from_packed(_widen(csr.values, message.dtype), dtype, message.shape, crow, col)
     packed = _widen(message.dense, message.dtype)
-    shape = list(message.shape) or [len(packed) // (4 if dtype == "float32" else 8)]
+    count, rest = divmod(len(packed), width * wider)
+    if rest:
+        raise ValueError(f"{len(message.dense)} bytes are no {dtype} values")
+    shape = message.shape or [count]
+    check_count(shape, count)
     return TensorData.from_packed(packed, dtype, shape)
 
 
-def _split(field: pb.BatchedTensor, count: int) -> Iterator[TensorData]:
-    """The tensors of ``count`` datums that lie one behind the other in one buffer."""
-    dtype, width = _DTYPES.get(field.dtype, ("float32", 4))
-    offsets = unpack(field.offsets, "q") or [0, len(field.data)]
+def _split(field: pb.BatchedTensor, count: int) -> list[TensorData]:
+    """Return the tensors of ``count`` datums, which one buffer contains one after the other."""
+    dtype, width, wider = _dtype(field.dtype)
+    data = field.data  # taken once: each access to a bytes field of a message copies all of it
+    offsets = unpack(field.offsets, "q") or [0, len(data)]
     if len(offsets) != count + 1:
-        raise APIResponseValidationError(
-            f"{count} datums but {len(offsets)} offsets in a forward_backward result"
-        )
-    trailing = list(field.trailing_shape)
+        raise ValueError(f"{count} datums but {len(offsets)} offsets")
+    if offsets[0] != 0 or offsets[-1] != len(data) or offsets != sorted(offsets):
+        raise ValueError(f"the offsets do not rise from 0 to the {len(data)} bytes of data")
+    trailing = field.trailing_shape
+    check_shape(trailing)
     row = width * math.prod(trailing)
+    packed = _widen(data, field.dtype)
+    tensors = []
     for start, end in zip(offsets, offsets[1:]):
-        packed = _widen(field.data[start:end], field.dtype)
-        yield TensorData.from_packed(packed, dtype, [(end - start) // row if row else 0, *trailing])
+        rows, rest = divmod(end - start, row) if row else (0, end - start)
+        if rest:
+            raise ValueError(f"{end - start} bytes are no {dtype} values of shape {[-1, *trailing]}")
+        part = packed[wider * start : wider * end]
+        tensors.append(TensorData.from_packed(part, dtype, [rows, *trailing]))
+    return tensors
+
+
+def _dtype(number: int) -> tuple[TensorDtype, int, int]:
+    if number not in _DTYPES:
+        raise ValueError(f"{number} is no dtype")
+    return _DTYPES[number]
 
 
 def _widen(packed: bytes, dtype: int) -> bytes:
-    """bfloat16 as float32 and int32 as int64; other dtypes as they are."""
+    """Convert bfloat16 to float32 and int32 to int64; keep other dtypes."""
     if dtype == pb.DTYPE_BFLOAT16:
         wide = bytearray(2 * len(packed))
         wide[2::4], wide[3::4] = packed[0::2], packed[1::2]
@@ -167,32 +214,34 @@ def _widen(packed: bytes, dtype: int) -> bytes:
     return packed
 
 
-def _decode_sequence(message: pb.SampledSequence) -> SampledSequence:
+def _read_sequence(message: pb.SampledSequence) -> SampledSequence:
+    packed = message.tokens
+    check_tokens("tokens", packed)
+    tokens, logprobs = unpack(packed, "i"), unpack(message.logprobs, "f")
+    check_logprobs("logprobs", logprobs)
     return SampledSequence(
         stop_reason="length" if message.stop_reason == pb.LENGTH else "stop",
-        tokens=unpack(message.tokens, "i"),
-        logprobs=unpack(message.logprobs, "f") if message.HasField("logprobs") else None,
+        tokens=tokens,
+        logprobs=matching_logprobs(tokens, logprobs) if message.HasField("logprobs") else None,
         topk_logprobs=(
-            _decode_topk(message.topk_sampled_logprobs) if message.HasField("topk_sampled_logprobs") else None
+            _read_topk(message.topk_sampled_logprobs) if message.HasField("topk_sampled_logprobs") else None
         ),
     )
 
 
-def _decode_topk(message: pb.TopkLogprobs) -> TopkRows:
-    cells = list(zip(unpack(message.token_ids, "i"), unpack(message.logprobs, "f")))
-    rows: TopkRows = []
-    for at in range(message.length):
-        row = cells[at * message.k : (at + 1) * message.k]
-        rows.append([cell for cell in row if cell != (0, EMPTY_LOGPROB)] or None)
-    return rows
+def _read_topk(message: pb.TopkLogprobs) -> TopkRows:
+    k, length = message.k, message.length
+    ids, values = unpack(message.token_ids, "i"), unpack(message.logprobs, "f")
+    check_tokens("top-k tokens", message.token_ids)
+    check_logprobs("top-k logprobs", values)
+    if not len(ids) == len(values) == k * length or (length and not k):
+        raise ValueError(f"{len(ids)} tokens and {len(values)} logprobs for {length} rows of {k}")
+    cells = list(zip(ids, values))
+    rows = [cells[at * k : (at + 1) * k] for at in range(length)]
+    if EMPTY_LOGPROB in values:
+        rows = [[cell for cell in row if cell != (0, EMPTY_LOGPROB)] for row in rows]
+    return [row or None for row in rows]
 
 
 def _optional_floats(packed: bytes) -> list[float | None]:
     return [None if value != value else value for value in unpack(packed, "f")]
-
-
-def _parse(message: Any, content: bytes) -> None:
-    try:
-        message.ParseFromString(content)
-    except DecodeError as error:
-        raise APIResponseValidationError(f"the server's proto result cannot be read: {error}") from None

@@ -46,6 +46,7 @@ def make_batch(
     data: Sequence[tuple[Sequence[Array], Mapping[str, Array]]],
     loss: str,
     config: Mapping[str, Any],
+    *,
     forward_only: bool,
 ) -> Batch:
     """A batch of ``data``, which holds for each datum its chunks of tokens and the inputs of the loss by name.

@@ -42,15 +42,16 @@ class BaseModel:
     def __init__(self, dtype: type[np.floating] = np.float32) -> None:
         random = np.random.default_rng(_SEED)
         self.dtype = dtype
-        self.embedding = random.standard_normal((VOCAB_SIZE, EMBEDDING)).astype(dtype)
+        self.embedding: Floats = random.standard_normal((VOCAB_SIZE, EMBEDDING)).astype(dtype)
         # Nearer tokens say more about the next one, so the weight of a position falls with its distance.
         distance = np.arange(CONTEXT, 0, -1)
         gain = np.repeat(distance**-0.5, EMBEDDING)
         gain *= 2 / np.sqrt((gain**2).sum())
         hidden = random.standard_normal((CONTEXT * EMBEDDING, HIDDEN)) * gain[:, None]
-        self.hidden = hidden.astype(dtype)
-        self.bias = (0.5 * random.standard_normal(HIDDEN)).astype(dtype)
-        self.unembed = (0.2 / np.sqrt(HIDDEN) * random.standard_normal((HIDDEN, VOCAB_SIZE))).astype(dtype)
+        self.hidden: Floats = hidden.astype(dtype)
+        self.bias: Floats = (0.5 * random.standard_normal(HIDDEN)).astype(dtype)
+        unembed = 0.2 / np.sqrt(HIDDEN) * random.standard_normal((HIDDEN, VOCAB_SIZE))
+        self.unembed: Floats = unembed.astype(dtype)
 
 
 def windows(tokens: Sequence[int] | Ints) -> Ints:
@@ -109,8 +110,10 @@ class AdaptedModel:
         return Trace(inputs, hidden, log_softmax(logits), targets)
 
     def gradients(self, trace: Trace, upstream: Floats) -> Weights:
-        """The gradients of the adapters. ``upstream [n, m]`` is the derivative of the loss with respect to the
-        log-probabilities of the trace. The trace's arrays are overwritten and cannot be used again.
+        """The gradients of the adapters.
+
+        ``upstream [n, m]`` is the derivative of the loss with respect to the log-probabilities of the trace. The
+        trace's arrays are overwritten and cannot be used again.
         """
         used = np.flatnonzero(upstream.any(axis=1))
         trace, upstream = trace.rows(used), upstream[used]

@@ -56,7 +56,7 @@ class TrainingModel:
     def __init__(self, base: BaseModel, spec: LoraSpec, map_blocks: BlockMap = map) -> None:
         self._base = base
         self._map = map_blocks
-        self.spec = spec
+        self.spec: LoraSpec = spec
         layers = trainable_layers(spec, LAYER_GROUPS)
         if not layers:
             raise InvalidInput(

@@ -38,7 +38,12 @@ def batch_from_proto(body: bytes) -> Batch:
     ]
     # In proto3, a seq_id of 0 means that there is none.
     return make_batch(
-        message.model_id, message.seq_id or None, data, message.loss_fn, config, message.forward_only
+        message.model_id,
+        message.seq_id or None,
+        data,
+        message.loss_fn,
+        config,
+        forward_only=message.forward_only,
     )
 
 
@@ -65,5 +70,5 @@ def batch_from_json(body: Fields, *, forward_only: bool) -> Batch:
         data,
         request.text("loss_fn"),
         request.mapping("loss_fn_config") or {},
-        forward_only,
+        forward_only=forward_only,
     )

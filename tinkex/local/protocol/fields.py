@@ -98,7 +98,7 @@ class Fields:
             raise self.refuse(name, f"must be within {low} and {high}, is {value}")
         return float(value)
 
-    def flag(self, name: str, default: bool) -> bool:
+    def flag(self, name: str, *, default: bool) -> bool:
         """True or false."""
         value = self.raw(name, default)
         if not isinstance(value, bool):

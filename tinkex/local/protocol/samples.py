@@ -47,7 +47,7 @@ def sample_request(fields: Fields) -> SampleRequest:
         top_p=top_p,
         seed=_seed(params),
         stop=_stops(params),
-        prompt_logprobs=fields.flag("prompt_logprobs", False),
+        prompt_logprobs=fields.flag("prompt_logprobs", default=False),
         last_n=_last_n(fields, len(prompt)),
         topk_prompt=fields.integer("topk_prompt_logprobs", 0, low=0, high=VOCAB_SIZE),
         topk_sample=fields.integer("topk_sample_logprobs", 0, low=0, high=VOCAB_SIZE),
@@ -85,7 +85,7 @@ def _last_n(fields: Fields, length: int) -> int | None:
     last_n = fields.integer("prompt_logprobs_last_n", None, low=1)
     if last_n is not None and last_n > length - 1:
         raise Refused(400, f"prompt_logprobs_last_n: must be within 1 and {length - 1} for this prompt")
-    if last_n is not None and not fields.flag("prompt_logprobs", False):
+    if last_n is not None and not fields.flag("prompt_logprobs", default=False):
         raise Refused(400, "prompt_logprobs_last_n: needs prompt_logprobs")
     return last_n
 

@@ -33,7 +33,7 @@ def create_model_from_weights(state: State, fields: Fields) -> Answer:
     if "base_model" in fields:
         check_base_model(fields)
     key = Key.parse(fields.text("path"))
-    optimizer = fields.flag("optimizer", False)
+    optimizer = fields.flag("optimizer", default=False)
 
     def load() -> TrainingModel:
         training = state.new_training(state.checkpoints.find(key).spec)
@@ -89,9 +89,9 @@ def _lora_spec(fields: Fields) -> LoraSpec:
     return LoraSpec(
         fields.integer("rank", 32, low=1, high=MAX_RANK),
         fields.integer("seed", None, low=0),
-        fields.flag("train_mlp", True),
-        fields.flag("train_attn", True),
-        fields.flag("train_unembed", True),
+        fields.flag("train_mlp", default=True),
+        fields.flag("train_attn", default=True),
+        fields.flag("train_unembed", default=True),
     )
 
 

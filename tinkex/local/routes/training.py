@@ -65,7 +65,7 @@ def save_weights(state: State, request: Request) -> Answer:
     """Save the model with its optimizer, to go on from there later."""
     fields = request.fields
     name = check_name(fields.text("path"))
-    overwrite = fields.flag("overwrite", False)
+    overwrite = fields.flag("overwrite", default=False)
     ttl, metadata = ttl_seconds(fields), fields.mapping("user_metadata")
     model = state.model(fields.text("model_id"))
 
@@ -124,7 +124,7 @@ def load_weights(state: State, request: Request) -> Answer:
     if "session_id" in fields:
         return create_model_from_weights(state, fields)
     key = Key.parse(fields.text("path"))
-    optimizer = fields.flag("optimizer", False)
+    optimizer = fields.flag("optimizer", default=False)
     model = state.model(fields.text("model_id"))
     state.checkpoints.find(key)
 

@@ -41,7 +41,7 @@ class Listener:
             max_request_body_size=_MAX_BODY,
         )
         self._server = server
-        self.port = int(server.effective_port)
+        self.port: int = int(server.effective_port)
         self._dispatcher.set_thread_count(_IDLE_THREADS)
         self._stopping = False
         self._deadline = 0.0

@@ -22,7 +22,7 @@ class Request:
         self._environ = environ
         self.method: str = environ["REQUEST_METHOD"]
         # WSGI hands the bytes of the path over as Latin-1 text.
-        self.path = str(environ["PATH_INFO"]).encode("latin-1").decode("utf-8", "replace")
+        self.path: str = str(environ["PATH_INFO"]).encode("latin-1").decode("utf-8", "replace")
         self.parameters: Mapping[str, str] = {}
         """The parts of the path that the route names."""
 

@@ -42,13 +42,13 @@ class Promise:
     training requests build on the earlier ones.
     """
 
-    def __init__(self, request_id: str, kind: str, model_id: str | None, cancellable: bool) -> None:
+    def __init__(self, request_id: str, kind: str, model_id: str | None, *, cancellable: bool) -> None:
         self.request_id = request_id
         self.kind = kind
         self.model_id = model_id
         self.cancellable = cancellable
         self.outcome: Result | Failure | None = None
-        self.finished_at = 0.0
+        self.finished_at: float = 0.0
         self._done = threading.Event()
         self._lock = threading.Lock()
         self._callbacks: list[Callable[[Promise], None]] = []
@@ -100,7 +100,7 @@ class Promises:
         """A promise for a request of type ``kind``, on ``model_id`` if the request is one of a model's."""
         with self._lock:
             self._count += 1
-            promise = Promise(f"{self._prefix}-{self._count}", kind, model_id, cancellable)
+            promise = Promise(f"{self._prefix}-{self._count}", kind, model_id, cancellable=cancellable)
             self._held[promise.request_id] = promise
         promise.when_done(self._keep_for_a_while)
         return promise

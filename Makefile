@@ -1,0 +1,21 @@
+# Each target calls tox (`pip install tox`); `make` alone runs all that must pass before a merge.
+
+.PHONY: check test lint types dependencies conformance torch format benchmarks
+
+check:
+	tox run-parallel -p 2
+
+test:
+	tox run -e py
+
+lint types conformance torch:
+	tox run -e $@
+
+dependencies:
+	tox run -e oldest,newest
+
+format:
+	tox run -e format
+
+benchmarks:
+	python3 -m benchmarks

@@ -1,0 +1,177 @@
+"""Limits that threads share: pauses of an identity, and how much may be in flight."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from clients import PARAMS, PROMPT, config, wait_until
+from servers import Hang, Reply, Request, ScriptedServer
+
+import tinkex
+from tinkex import Config, ServiceClient, types
+from tinkex.concurrency.limits import Pause, pause_of
+
+
+@pytest.fixture
+def many_switches() -> Iterator[None]:
+    """Threads that take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def is_shut(gate: Pause) -> bool:
+    """Return whether a thread that passed through the gate now would have to wait."""
+
+    def wait(seconds: float) -> None:
+        raise TimeoutError
+
+    try:
+        gate.pass_through(wait)
+    except TimeoutError:
+        return True
+    return False
+
+
+def test_an_identity_has_one_gate_and_no_other_has_it() -> None:
+    gate = pause_of(("server", "key"))
+    assert pause_of(("server", "key")) is gate
+    assert pause_of(("server", "another key")) is not gate
+
+
+def test_a_gate_that_nobody_holds_is_forgotten() -> None:
+    gate = pause_of(("server", "key"))
+    gate.shut(60)
+    watch = weakref.ref(gate)
+    del gate
+    gc.collect()
+    assert watch() is None
+    assert not is_shut(pause_of(("server", "key")))
+
+
+def test_sessions_share_their_gate_and_the_last_one_takes_it_along(server: ScriptedServer) -> None:
+    one, other = (tinkex.ServiceClient(config=config(server)) for _ in range(2))
+    assert one._session.pause is other._session.pause
+    watch = weakref.ref(one._session.pause)
+    one.close()
+    del one
+    gc.collect()
+    assert watch() is other._session.pause
+    other.close()
+    del other
+    gc.collect()
+    assert watch() is None
+
+
+def test_threads_that_come_at_once_get_the_same_gate(many_switches: None) -> None:
+    together = threading.Barrier(8)
+
+    def gates() -> list[Pause]:
+        held = []
+        for number in range(200):
+            together.wait(60)
+            held.append(pause_of(("server", number)))
+        return held
+
+    with ThreadPoolExecutor(8) as pool:
+        everybodys = [future.result(60) for future in [pool.submit(gates) for _ in range(8)]]
+    for same in zip(*everybodys, strict=True):
+        assert len(set(map(id, same))) == 1
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_a_pause_holds_only_its_own_identity(server: ScriptedServer) -> None:
+    configs = [Config(base_url=server.url, api_key=key) for key in ("tml-busy", "tml-free")]
+    busy, free = (ServiceClient(config=config, heartbeat_interval=5) for config in configs)
+    with busy, free:
+        samplers = [client.create_sampling_client(base_model="base") for client in (busy, free)]
+        server.once("/asample", Reply(429, {}, {"Retry-After": "4"}))
+        held = samplers[0].sample(PROMPT, 1, PARAMS)
+        server.requests.wait_for("/asample")
+        started = time.monotonic()
+        samplers[1].sample(PROMPT, 1, PARAMS).result(60)
+        assert time.monotonic() - started < 3.9
+        held.result(60)
+        assert time.monotonic() - started > 3.9
+
+
+def test_no_more_are_in_flight_than_the_retry_config_allows(
+    server: ScriptedServer, service: tinkex.ServiceClient
+) -> None:
+    lock = threading.Lock()
+    now, most = 0, 0
+
+    def started(request: Request) -> None:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+
+    def finished(request: Request) -> None:
+        nonlocal now
+        three_are_underway.wait(60)
+        with lock:
+            now -= 1
+
+    three_are_underway = threading.Barrier(3)
+    server.on("/asample", started)
+    server.on("/retrieve_future", finished)
+    limited = service.create_sampling_client(
+        base_model="base", retry_config=types.RetryConfig(max_connections=3)
+    )
+    futures = limited.sample_many([PROMPT] * 39, 1, PARAMS)
+    assert all(future.result(60).sequences for future in futures)
+    assert most == 3
+
+
+def test_a_429_pauses_every_sampler_of_that_server_and_key_and_loses_nothing(
+    server: ScriptedServer, service: tinkex.ServiceClient
+) -> None:
+    one = service.create_sampling_client(base_model="base")
+    with tinkex.ServiceClient(config=config(server)) as other_service:
+        other = other_service.create_sampling_client(base_model="base")
+        server.once("/asample", Reply(429, {}, {"Retry-After": "1.5"}))  # longer than it would be unasked
+        first = one.sample(PROMPT, 1, PARAMS)
+        [refused] = server.requests.wait_for("/asample")
+        wait_until(lambda: is_shut(one._session.pause))
+        second = other.sample(PROMPT, 1, PARAMS)
+        assert first.result(60).sequences
+        assert second.result(60).sequences
+    later = [request for request in server.requests.to("/asample") if request is not refused]
+    assert len(later) == 2
+    assert all(request.time - refused.time >= 1.49 for request in later)
+    again = [request for request in later if request.json() == refused.json()]
+    assert len(again) == 1, "the same request is sent again"
+
+
+def test_another_key_is_not_paused(server: ScriptedServer, sampler: tinkex.SamplingClient) -> None:
+    server.once("/asample", Reply(429, {}, {"Retry-After": "30"}))
+    paused = sampler.sample(PROMPT, 1, PARAMS)
+    server.requests.wait_for("/asample")
+    with tinkex.ServiceClient(config=config(server, api_key="tml-other")) as service:
+        free = service.create_sampling_client(base_model="base")
+        assert free.sample(PROMPT, 1, PARAMS).result(60).sequences
+    assert not paused.done()
+
+
+def test_the_bytes_of_prompts_on_their_way_are_bounded(server: ScriptedServer) -> None:
+    server.on("/client/config", {"sample_dispatch_bytes_semaphore_size": 3 * 4096})
+    held = [Hang() for _ in range(8)]
+    server.once("/asample", *held)
+    with tinkex.ServiceClient(config=config(server)) as service:
+        sampler = service.create_sampling_client(base_model="base")
+        futures = sampler.sample_many([PROMPT] * len(held), 1, PARAMS)
+        for answered, hang in enumerate(held):
+            on_their_way = min(answered + 2, len(held))
+            assert len(server.requests.wait_for("/asample", on_their_way)) == on_their_way
+            hang.release()
+        for future in futures:
+            future.result(60)

@@ -1,0 +1,24 @@
+"""Two servers: one that has the key, and another one that has the files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from clients import config
+from servers import ScriptedServer
+
+from tinkex import RestClient
+
+
+@pytest.fixture
+def store() -> Iterator[ScriptedServer]:
+    """Where the signed URLs lead: another server than the one that has the key."""
+    with ScriptedServer() as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: ScriptedServer) -> Iterator[RestClient]:
+    with RestClient(config=config(server, default_headers={"X-Private": "private"})) as running:
+        yield running

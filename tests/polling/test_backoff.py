@@ -1,0 +1,49 @@
+"""How long and how often results are asked for while a server fails."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from clients import config, sample
+from servers import Hang, Reply, Reset, ScriptedServer
+
+import tinkex
+
+
+def test_an_odd_400_is_asked_again_three_times_only(
+    server: ScriptedServer, sampler: tinkex.SamplingClient
+) -> None:
+    server.on("/retrieve_future", Reply(400, b""))
+    with pytest.raises(tinkex.BadRequestError):
+        sample(sampler)
+    assert len(server.requests.to("/retrieve_future")) == 4
+
+
+def test_an_outage_that_lasts_is_an_error(server: ScriptedServer) -> None:
+    server.on("/retrieve_future", 502)
+    with tinkex.ServiceClient(config=config(server, outage_timeout=0.5)) as service:
+        sampler = service.create_sampling_client(base_model="base")
+        began = time.monotonic()
+        with pytest.raises(tinkex.InternalServerError):
+            sample(sampler)
+        assert 0.5 <= time.monotonic() - began < 20
+
+
+def test_an_account_that_cannot_be_billed_for_long_is_an_error(server: ScriptedServer) -> None:
+    server.on("/client/config", {"billing_exception_max_pause_duration_sec": 0.1})
+    server.on("/retrieve_future", 402)
+    with tinkex.ServiceClient(config=config(server)) as service:
+        sampler = service.create_sampling_client(base_model="base")
+        with pytest.raises(tinkex.BillingError):
+            sample(sampler)
+
+
+def test_breaks_far_apart_are_not_one_long_outage(server: ScriptedServer) -> None:
+    """A poll that runs out was held by a server that is there."""
+    server.once("/retrieve_future", Reset(), *[Hang() for _ in range(4)], Reset())
+    settings = config(server, wire_format="json", outage_timeout=0.4, poll_timeout=0.2)
+    with tinkex.ServiceClient(config=settings) as service:
+        server.once("/retrieve_future", None)
+        training = service.create_lora_training_client("base")
+        training.optim_step().result(60)

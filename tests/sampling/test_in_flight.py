@@ -1,0 +1,120 @@
+"""Samples in flight: many at once, numbered, cancelled, stuck, and let go of."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import CancelledError, as_completed, wait
+
+import pytest
+from clients import PARAMS, PROMPT, config, sample
+from servers import Hang, ScriptedServer
+
+import tinkex
+from tinkex import ServiceClient, types
+from tinkex.errors import (
+    ClientClosedError,
+)
+
+
+def test_numbers_do_not_repeat_over_threads(server: ScriptedServer, sampler: tinkex.SamplingClient) -> None:
+    threads = [
+        threading.Thread(target=lambda: wait(sampler.sample_many([PROMPT] * 25, 1, PARAMS))) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    numbers = [request.json()["seq_id"] for request in server.requests.to("/asample")]
+    assert sorted(numbers) == list(range(200))
+
+
+def test_many_are_in_flight_at_once_from_one_thread(
+    server: ScriptedServer, sampler: tinkex.SamplingClient
+) -> None:
+    hang = Hang()
+    server.on("/retrieve_future", hang)
+    futures = sampler.sample_many([PROMPT] * 200, 1, PARAMS)
+    server.requests.wait_for("/retrieve_future", 200)
+    server.on("/retrieve_future", None)
+    hang.release()
+    assert all(future.result(60).sequences for future in as_completed(futures, timeout=60))
+
+
+def test_requests_that_never_finish_are_stuck(server: ScriptedServer) -> None:
+    server.on("/retrieve_future", {"type": "try_again", "queue_state": "active"})
+    with tinkex.ServiceClient(config=config(server)) as service:
+        stuck = service.create_sampling_client(
+            base_model="base", retry_config=types.RetryConfig(progress_timeout=0.3)
+        )
+        with pytest.raises(tinkex.APIConnectionError, match="stuck"):
+            stuck.sample(PROMPT, 1, PARAMS).result(60)
+
+
+def test_the_server_is_told_of_a_sample_cancelled_while_it_was_submitted(
+    server: ScriptedServer, sampler: tinkex.SamplingClient
+) -> None:
+    server.on("/client/dynamic_config", {"sample_cancel_enabled": True})
+    submission = Hang()
+    server.once("/asample", submission)
+    future = sampler.sample(PROMPT, 1, PARAMS)
+    server.requests.wait_for("/asample")
+    assert future.cancel()
+    submission.release()
+    [told] = server.requests.wait_for("/cancel_future")
+    assert told.json()["request_id"]
+    assert not server.requests.to("/retrieve_future")
+
+
+def test_a_forgotten_promise_is_submitted_anew_under_a_new_number(
+    server: ScriptedServer, sampler: tinkex.SamplingClient
+) -> None:
+    server.once("/retrieve_future", 410)
+    assert sample(sampler) == [1, 2, 3]
+    assert [request.json()["seq_id"] for request in server.requests.to("/asample")] == [0, 1]
+
+
+def test_a_cancelled_sample_is_polled_no_more_and_the_server_is_told(
+    server: ScriptedServer, sampler: tinkex.SamplingClient
+) -> None:
+    server.on("/client/dynamic_config", {"sample_cancel_enabled": True})
+    hang = Hang()
+    server.on("/retrieve_future", hang)
+    future = sampler.sample(PROMPT, 1, PARAMS)
+    [poll] = server.requests.wait_for("/retrieve_future")
+    assert future.cancel()
+    [cancelled] = server.requests.wait_for("/cancel_future")
+    assert cancelled.json() == {"request_id": poll.json()["request_id"]}
+    with pytest.raises(CancelledError):
+        future.result()
+
+
+def test_nothing_is_cancelled_on_a_server_that_does_not_offer_it(
+    server: ScriptedServer, sampler: tinkex.SamplingClient
+) -> None:
+    server.on("/retrieve_future", Hang())
+    future = sampler.sample(PROMPT, 1, PARAMS)
+    server.requests.wait_for("/retrieve_future")
+    assert future.cancel()
+    server.requests.wait_for("/client/dynamic_config")
+    server.on("/retrieve_future", None)
+    assert sample(sampler) == [1, 2, 3]
+    assert server.requests.to("/cancel_future") == []
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_closing_a_narrow_sampler_resolves_what_is_queued(
+    server: ScriptedServer, service: ServiceClient
+) -> None:
+    hang = Hang()
+    server.on("/asample", hang)
+    sampler = service.create_sampling_client(
+        base_model="base", retry_config=types.RetryConfig(max_connections=1)
+    )
+    futures = [sampler.sample(PROMPT, 1, PARAMS) for _ in range(3)]
+    server.requests.wait_for("/asample")
+    sampler.close()
+    hang.release()
+    for future in futures[1:]:
+        with pytest.raises(ClientClosedError):
+            future.result(60)
+    futures[0].exception(60)

@@ -1,0 +1,51 @@
+"""Every ``Example`` in a docstring of the package runs as it is written, against the embedded server."""
+
+from __future__ import annotations
+
+import ast
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import tinkex
+from tinkex import types
+
+PACKAGE = Path(tinkex.__file__).parent
+
+
+def examples() -> dict[str, str]:
+    """The code after each ``Example::``, by the file and the name of what it documents."""
+    found: dict[str, str] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+                continue
+            match = re.search(
+                r"^Example::\n\n((?:    .*\n?|\n)+)", ast.get_docstring(node) or "", re.MULTILINE
+            )
+            if match is not None:
+                found[f"{path.stem}:{getattr(node, 'name', 'module')}"] = textwrap.dedent(match[1])
+    return found
+
+
+EXAMPLES = examples()
+
+
+def test_the_classes_that_users_meet_have_examples() -> None:
+    assert EXAMPLES.keys() >= {
+        "admin_client:AdminClient",
+        "rest_client:RestClient",
+        "sampling_client:SamplingClient",
+        "service_client:ServiceClient",
+        "session_manager:SessionManager",
+        "supervisor:ClientSupervisor",
+        "training_client:TrainingClient",
+    }
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # where an example may leave files
+    exec(compile(EXAMPLES[name], f"<example of {name}>", "exec"), {"tinkex": tinkex, "types": types})

@@ -1,0 +1,251 @@
+"""The queue of a model's requests: their order and numbers, and outcomes that cannot be known."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, wait
+from typing import Any
+
+import pytest
+from clients import DATUM, config, seq_ids
+from servers import Hang, Reply, Reset, ScriptedServer
+
+import tinkex
+from tinkex import types
+
+
+def test_requests_are_numbered_in_the_order_of_the_calls(
+    server: ScriptedServer, training: tinkex.TrainingClient
+) -> None:
+    futures: list[Future[Any]] = []
+    for _ in range(10):
+        futures += [training.forward_backward([DATUM], "cross_entropy"), training.optim_step()]
+    futures.append(training.save_state("a"))
+    wait(futures, 60)
+    numbered = [
+        (request.json()["seq_id"], request.path.rpartition("/")[2])
+        for request in server.requests
+        if b'"seq_id"' in request.body
+    ]
+    paths = ["forward_backward", "optim_step"] * 10 + ["save_weights"]
+    assert numbered == list(enumerate(paths, 1))
+    assert futures[-1].result().path.endswith("/weights/a")
+
+
+def test_calls_from_many_threads_leave_no_gap(
+    server: ScriptedServer, training: tinkex.TrainingClient
+) -> None:
+    def work() -> None:
+        for _ in range(20):
+            training.optim_step().result(60)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert seq_ids(server, "/optim_step") == list(range(1, 161))
+
+
+def test_a_call_does_not_wait_for_the_server(server: ScriptedServer, training: tinkex.TrainingClient) -> None:
+    server.on("/optim_step", Hang())  # for as long as a request is given: a minute
+    began = time.monotonic()
+    futures = [training.optim_step() for _ in range(20)]
+    assert time.monotonic() - began < 20
+    assert not any(future.done() for future in futures)
+
+
+def test_a_call_cancelled_before_it_is_sent_leaves_no_gap(
+    server: ScriptedServer, training: tinkex.TrainingClient
+) -> None:
+    hang = Hang()
+    server.once("/optim_step", hang)
+    first = training.optim_step()
+    server.requests.wait_for("/optim_step")
+    second, third = training.optim_step(), training.optim_step()
+    assert second.cancel()
+    hang.release()
+    first.result(60)
+    third.result(60)
+    assert seq_ids(server, "/optim_step") == [1, 2]
+
+
+def test_a_refused_call_gives_its_number_to_the_next(
+    server: ScriptedServer, training: tinkex.TrainingClient
+) -> None:
+    training.optim_step().result(60)
+    server.once("/forward_backward", Reply(422, {"detail": "no such loss"}))
+    with pytest.raises(tinkex.UnprocessableEntityError, match="no such loss"):
+        training.forward_backward([DATUM], "cross_entropy").result(60)
+    training.optim_step().result(60)
+    assert seq_ids(server) == [1, 2, 2]
+
+
+def test_a_retry_repeats_the_same_number_and_bytes(
+    server: ScriptedServer, training: tinkex.TrainingClient
+) -> None:
+    server.once("/forward_backward", 503, Reset(), 429)
+    training.forward_backward([DATUM], "cross_entropy").result(60)
+    bodies = {request.body for request in server.requests.to("/forward_backward")}
+    assert len(bodies) == 1
+    assert len(server.requests.to("/forward_backward")) == 4
+
+
+def test_a_forgotten_promise_is_asked_for_under_the_same_number(
+    server: ScriptedServer, training: tinkex.TrainingClient
+) -> None:
+    server.once("/retrieve_future", 410)
+    training.optim_step().result(60)
+    assert seq_ids(server, "/optim_step") == [1, 1]
+
+
+def test_a_forgotten_promise_that_cannot_be_asked_for_again_poisons_the_client(
+    server: ScriptedServer, training: tinkex.TrainingClient
+) -> None:
+    server.once("/retrieve_future", 410)
+    server.once("/optim_step", None)
+    server.on("/optim_step", Reset())
+    with pytest.raises(tinkex.ClientPoisonedError, match="could not be learned"):
+        training.optim_step().result(60)
+
+
+def test_an_unknown_outcome_poisons_the_client(
+    server: ScriptedServer, training: tinkex.TrainingClient
+) -> None:
+    path = training.save_state("before").result(60).path
+    server.on("/optim_step", Reset())
+    queued = [training.optim_step(), training.optim_step()]
+    for future in queued:
+        with pytest.raises(tinkex.ClientPoisonedError, match="before") as caught:
+            future.result(60)
+        assert caught.value.checkpoint == path
+        assert isinstance(caught.value.__cause__, tinkex.APIConnectionError)
+    sent = len(server.requests)
+    with pytest.raises(tinkex.ClientPoisonedError):
+        training.forward_backward([DATUM], "cross_entropy")
+    assert len(server.requests) == sent
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        (Reply(200, b"<html>a proxy's</html>"),) * 4,
+        (Reply(400, b""),) * 4,
+        (Reset(), 429, 429, 429),
+        (Reset(), Reply(400, b"<html>a proxy's</html>"), 400),
+        (503, 401),
+        (504, 422),
+        (409,) * 4,
+    ],
+)
+def test_an_outcome_that_was_open_at_any_try_poisons_the_client(
+    server: ScriptedServer, training: tinkex.TrainingClient, answers: tuple[Any, ...]
+) -> None:
+    server.once("/optim_step", *answers)
+    with pytest.raises(tinkex.ClientPoisonedError, match="may or may not have been accepted"):
+        training.optim_step().result(60)
+    assert len(server.requests.to("/optim_step")) == len(answers)
+    with pytest.raises(tinkex.ClientPoisonedError):
+        training.optim_step()
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        Reply(200, b"<html>a proxy's</html>"),
+        Reply(200, b""),
+        Reply(200, {"request_id": 7}),
+        Reply(204, b""),
+        Reply(302, b"", {"Location": "http://127.0.0.1:1/"}),
+        Reply(400, b""),
+        Reply(400, b"<html>a proxy's</html>"),
+        Reply(422, b"no"),
+        Reply(403, b"<html>a proxy's</html>"),
+    ],
+    ids=str,
+)
+def test_an_answer_that_is_not_the_servers_own_is_asked_for_again_under_the_same_number(
+    server: ScriptedServer, training: tinkex.TrainingClient, odd: Reply
+) -> None:
+    server.once("/optim_step", Reset(), odd, odd)
+    training.optim_step().result(60)
+    training.optim_step().result(60)
+    assert seq_ids(server, "/optim_step") == [1, 1, 1, 1, 2]
+
+
+@pytest.mark.parametrize("answers", [(503,) * 4, (400,)])
+def test_a_forgotten_request_that_is_refused_the_second_time_poisons_the_client(
+    server: ScriptedServer, training: tinkex.TrainingClient, answers: tuple[int, ...]
+) -> None:
+    server.once("/retrieve_future", 410)
+    server.once("/optim_step", None, *answers)
+    with pytest.raises(tinkex.ClientPoisonedError, match="could not be learned"):
+        training.optim_step().result(60)
+
+
+@pytest.fixture
+def hasty(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[tinkex.TrainingClient]:
+    """A client for which an outage is long after 0.3 s."""
+    monkeypatch.setattr("tinkex.polling.backoff.BACKOFF_FIRST", 0.01)
+    settings = config(server, wire_format="json", outage_timeout=0.3)
+    with tinkex.ServiceClient(config=settings) as service:
+        yield service.create_lora_training_client("base")
+
+
+def test_a_server_that_fails_all_polls_poisons_the_client(
+    server: ScriptedServer, hasty: tinkex.TrainingClient
+) -> None:
+    server.on("/retrieve_future", 503)
+    with pytest.raises(tinkex.ClientPoisonedError, match="could not be learned"):
+        hasty.optim_step().result(60)
+
+
+@pytest.mark.parametrize("answer", [None, 400])
+def test_a_done_callback_may_wait_for_another_call(
+    server: ScriptedServer, training: tinkex.TrainingClient, answer: int | None
+) -> None:
+    held = Hang(answer)
+    server.once("/optim_step", held)
+    second: Future[types.OptimStepResponse] = Future()
+    first = training.optim_step()
+    first.add_done_callback(lambda _: second.set_result(training.optim_step().result(60)))
+    held.release()
+    assert second.result(60) is not None
+
+
+def test_a_result_that_cannot_be_learned_poisons_the_client(
+    server: ScriptedServer, hasty: tinkex.TrainingClient
+) -> None:
+    server.on("/retrieve_future", Reset())
+    with pytest.raises(tinkex.ClientPoisonedError, match="no state was saved"):
+        hasty.optim_step().result(60)
+
+
+def test_failed_work_does_not_poison(server: ScriptedServer, training: tinkex.TrainingClient) -> None:
+    server.once("/retrieve_future", {"error": "boom", "category": "server"})
+    with pytest.raises(tinkex.RequestFailedError, match="boom"):
+        training.optim_step().result(60)
+    training.optim_step().result(60)
+
+
+def test_a_server_that_cannot_be_reached_at_all_does_not_poison(
+    server: ScriptedServer, service: tinkex.ServiceClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import requests
+
+    training = service.create_lora_training_client("base")
+    plain = requests.Session.send
+    from urllib3.exceptions import NewConnectionError
+
+    def refuse(*args: object, **kwargs: object) -> requests.Response:
+        raise requests.exceptions.ConnectionError(NewConnectionError(None, "refused"))  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(requests.Session, "send", refuse)
+        with pytest.raises(tinkex.APIConnectionError):
+            training.optim_step().result(60)
+    assert requests.Session.send is plain
+    training.optim_step().result(60)
+    assert seq_ids(server, "/optim_step") == [1]

@@ -1,0 +1,5 @@
+"""``python -m tinkex`` is the ``tinkex`` command."""
+
+from tinkex.cli import main
+
+main()

@@ -1,0 +1,116 @@
+"""Ends open sessions when the process ends, at interpreter exit or because of SIGTERM.
+
+A session that is not ended stays alive on the server, with its models, until its heartbeats have been missing for
+some time. Python runs ``atexit`` hooks when a script ends, but not when SIGTERM kills the process, which is what
+``docker stop``, ``kill`` and most process managers do. So if the action for SIGTERM is the default one, a handler
+ends the sessions first, and then lets the signal kill the process.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import os
+import signal
+import sys
+import threading
+import time
+from functools import partial
+from types import FrameType
+from typing import Any, Literal, Protocol
+
+from tinkex.concurrency.executor import DaemonExecutor
+from tinkex.concurrency.living import Living
+
+Status = Literal["success", "errored", "interrupted"]
+"""How a session ended, as it is reported to the server."""
+
+EXIT_SECONDS = 1.5
+"""The longest time in seconds that the end of the process waits for open sessions to end."""
+
+
+class OpenSession(Protocol):
+    """Something that holds a session open."""
+
+    def end_session(self, status: Status, seconds: float) -> None:
+        """End the session within ``seconds``, if this process has started it."""
+
+
+_open: Living[OpenSession] = Living()
+
+
+def end_with_process(session: OpenSession, *, on_sigterm: bool) -> None:
+    """End ``session`` when the process ends, if it lives and ``forget`` has not been called by then.
+
+    With ``on_sigterm`` that includes SIGTERM. The handler for it is set only where the default action stands
+    and this is the main thread, the only one that Python lets set handlers; so a program's own handler is
+    never replaced, and one that the program sets later replaces this one.
+    """
+    _open.add(session)
+    may_set_handlers = threading.current_thread() is threading.main_thread()
+    if on_sigterm and may_set_handlers and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        _in_forked_children()
+        signal.signal(signal.SIGTERM, _on_sigterm)
+
+
+def forget(session: OpenSession) -> None:
+    """The session has been ended."""
+    _open.discard(session)
+
+
+def _on_sigterm(number: int, frame: FrameType | None) -> None:
+    # Another thread ends the sessions, because the main thread may have been interrupted while it held a lock.
+    ending = threading.Thread(target=_end_all, args=("interrupted",), name="tinkex-sigterm", daemon=True)
+    try:
+        ending.start()
+        ending.join(EXIT_SECONDS)
+    finally:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+
+@functools.cache
+def _in_forked_children() -> None:
+    """Let SIGTERM kill a forked child, which has no session of its own to end, by the default action again.
+
+    Python drops the signals that reach a child before it is set up. So SIGTERM is held back until then: a child
+    that is terminated as soon as it is forked, as process pools do, must not survive that.
+    """
+    masks: dict[int, Any] = {}
+
+    def before() -> None:
+        masks[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def after() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masks.pop(threading.get_ident()))
+
+    def after_in_child() -> None:
+        if signal.getsignal(signal.SIGTERM) is _on_sigterm:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        after()
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=before, after_in_parent=after, after_in_child=after_in_child)
+
+
+@atexit.register
+def _at_exit() -> None:
+    # Python sets sys.last_type when an exception ends a script.
+    last: Any = getattr(sys, "last_type", None)
+    _end_all("success" if last is None else "errored" if issubclass(last, Exception) else "interrupted")
+
+
+def _end_all(status: Status) -> None:
+    """End all open sessions in parallel, within ``EXIT_SECONDS``."""
+    forgotten = _open.all()
+    if not forgotten:
+        return
+    executor = DaemonExecutor(16, "exit")
+    end = time.monotonic() + EXIT_SECONDS
+    for session in forgotten:
+        end_one = partial(session.end_session, status, EXIT_SECONDS)
+        try:
+            executor.run(end_one)
+        except RuntimeError:  # some versions of Python start no threads during the exit
+            end_one()
+    executor.shutdown(timeout=max(0.0, end - time.monotonic()))
