@@ -54,13 +54,13 @@ def _mixin() -> type[DataClassJsonMixin]:
 def _fields(kind: Any) -> list[tuple[str, Any, bool]]:
     """Return ``(name, type, whether it has a default)`` for each field.
 
-    The type is Any for a field that a function decodes.
+    The type is ``_Decoded`` for a field that a function decodes, unless it may be None.
     """
     hints = get_type_hints(kind)
     return [
         (
             field.name,
-            Any if field.metadata.get("dataclasses_json") else hints[field.name],
+            _decoded(hints[field.name]) if field.metadata.get("dataclasses_json") else hints[field.name],
             not (field.default is field.default_factory is dataclasses.MISSING),
         )
         for field in dataclasses.fields(kind)
@@ -87,6 +87,8 @@ def _fitting(hint: Any, value: Any, name: str) -> Any:
     origin, args = get_origin(hint), get_args(hint)
     if hint is Any or (value is None and type(None) in args):
         return value
+    if hint is _Decoded and value is not None:
+        return value
     if origin in (Union, types.UnionType):  # the only unions are those with None
         return _fitting(next(one for one in args if one is not type(None)), value, name)
     if origin is list and isinstance(value, list):
@@ -104,7 +106,15 @@ def _fitting(hint: Any, value: Any, name: str) -> Any:
     return value
 
 
-_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+class _Decoded:
+    """The type of a field that a function decodes: of any type on the wire, but not null."""
+
+
+def _decoded(hint: Any) -> Any:
+    return Any if type(None) in get_args(hint) else _Decoded
+
+
+_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", _Decoded: "there"}
 
 
 def _name_of(value: Any) -> str:
