@@ -70,18 +70,19 @@ def create_model_from_state(
     return _naming_the_model(submit(transport, "/load_weights", payload, "LoadWeights", _read_model_id))
 
 
-def unload_model(transport: Transport, model_id: str) -> Promise[UnloadModelResponse]:
-    """Ask the server to free a model.
+def unload_model(transport: Transport, model_id: str, *, again: bool = False) -> Promise[UnloadModelResponse]:
+    """Submit a request to free the model on the server.
 
-    If a repeated try is answered with 404, an earlier try has freed the model, and the promise is already done.
+    A 404 means that the model is free where this request may be a repetition: one of its tries may have been
+    accepted before, or it was, and is sent ``again`` because the server forgot its promise.
     """
     payload = {"type": "unload_model", "model_id": model_id}
     try:
         return submit(transport, "/unload_model", payload, "UnloadModel", _read_unloaded)
     except NotFoundError as error:
-        if not error.repeated:
+        if not (again or error.repeated):
             raise
-        return Promise("", "UnloadModel", _read_unloaded, done=Done(UnloadModelResponse(model_id)))
+    return Promise("", "UnloadModel", _read_unloaded, done=Done(UnloadModelResponse(model_id)))
 
 
 def _naming_the_model(promise: Promise[str]) -> Promise[str]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import collections
 import contextlib
 import email.errors
+import io
+import math
 import queue
 import socket
-import weakref
+import time
 from functools import partial
 from http.client import HTTPException, HTTPResponse
 from typing import Any
@@ -16,6 +18,8 @@ from requests import Response
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from tinkex.concurrency.living import Living
 
 
 class CuttableAdapter(HTTPAdapter):
@@ -79,13 +83,13 @@ class _Connections:
     """The connections of one adapter, to which it refers weakly."""
 
     def __init__(self) -> None:
-        self._made: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        self._made: Living[Any] = Living()
         self._cut = False
 
     def add(self, connection: Any) -> None:
         """Remember ``connection``, which is not connected yet."""
         connection.siblings = self
-        self._made[id(connection)] = connection
+        self._made.add(connection)
 
     def connected(self, connection: Any) -> None:
         """Shut a connection that has just been established, if ``cut`` has been called meanwhile."""
@@ -95,9 +99,8 @@ class _Connections:
     def cut(self) -> None:
         """Shut all connections, including those that are being established."""
         self._cut = True
-        # The references are copied in one step, because other threads add connections.
-        for reference in self._made.valuerefs():
-            _shut(reference())
+        for connection in self._made.all():
+            _shut(connection)
 
 
 def _shut(connection: Any) -> None:
@@ -169,11 +172,57 @@ class _Watched:
         self.siblings.connected(self)
 
 
+SLOWEST = 16 * 1024
+"""Bytes a second: an answer that takes its time must come at this rate at least."""
+
+
+class _Paced(io.RawIOBase):
+    """Reads from a socket, and gives up on an answer that goes on without getting anywhere.
+
+    The time-out of a socket is for each single read, so a byte now and then would keep a call going for ever.
+    From its first bytes on, an answer has ``seconds``, and after its head one more for every ``SLOWEST`` bytes.
+    """
+
+    def __init__(self, raw: io.RawIOBase, seconds: float) -> None:
+        self._raw = raw
+        self._seconds = seconds
+        self._deadline = math.inf
+        self.in_head = True
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        count = self._raw.readinto(buffer)
+        now = time.monotonic()
+        if self._deadline == math.inf:
+            self._deadline = now + self._seconds
+        elif now > self._deadline:
+            raise TimeoutError(f"the answer was not complete within {self._seconds:g} s")
+        if count and not self.in_head:
+            self._deadline += count / SLOWEST
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
 class _CheckedResponse(HTTPResponse):
-    """Refuses two things that its base class takes for a valid answer."""
+    """Refuses three things that its base class takes for a valid answer, or waits for without end."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        seconds = sock.gettimeout()
+        self._paced: _Paced | None = None
+        if seconds is not None:
+            self._paced = _Paced(self.fp.detach(), seconds)
+            self.fp = io.BufferedReader(self._paced)
 
     def begin(self) -> None:
         super().begin()
+        if self._paced is not None:
+            self._paced.in_head = False
         # A head that breaks off is parsed as far as it goes. urllib3 would only log it, with whatever it holds.
         if any(isinstance(defect, _BROKEN_HEAD) for defect in self.msg.defects):
             self.close()

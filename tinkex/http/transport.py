@@ -327,6 +327,10 @@ class Transport:
 
     def _read(self, raw: requests.Response, key: str, limit: int | None) -> Response:
         status = raw.status_code
+        if status < 200:
+            # An answer still comes behind it, which the next request on this connection would take for its own.
+            raw.close()
+            return Response(status, raw.headers, b"")
         secrets = self._secret_bytes
         if len(key) >= SHORTEST:
             secrets += (key.encode("latin-1"),)
