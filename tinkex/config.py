@@ -11,7 +11,7 @@ import os
 import re
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeGuard
 from urllib.parse import urlsplit
@@ -128,6 +128,16 @@ class Config:
     def local_directory(self) -> str | None:
         """The checkpoint folder of ``local:///folder``; None for plain ``local://``."""
         return self.base_url[len(LOCAL_SCHEME) + 3 :] or None
+
+    @classmethod
+    def resolve(cls, config: Config | None, **overrides: Any) -> Config:
+        """Return ``config``, or without one that of the environment, with ``overrides`` in place of its settings.
+
+        An override of None counts as not given. Raises ``ConfigError`` for a setting that is not valid.
+        """
+        if config is None:
+            return cls.from_env(**overrides)
+        return replace(config, **{name: value for name, value in overrides.items() if value is not None})
 
     @classmethod
     def from_env(cls, **overrides: Any) -> Config:

@@ -142,3 +142,34 @@ def test_a_large_answer_that_comes_steadily_is_read_whole() -> None:
             stop.set()
             transport.close()
             server.join(30)
+
+
+def test_an_answer_behind_a_provisional_one_is_not_taken_for_that_of_the_next_request() -> None:
+    """``103 Early Hints`` comes before the answer, which is late here."""
+    early = b"HTTP/1.1 103 Early Hints\r\n\r\n"
+    late = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate"
+    own = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nown"
+
+    def serve() -> None:
+        first, _ = listener.accept()
+        with first, contextlib.suppress(OSError):
+            first.recv(65536)
+            first.sendall(early)
+            second, _ = listener.accept()
+            with second:
+                first.sendall(late)
+                second.recv(65536)
+                second.sendall(own)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        transport = Transport(
+            tinkex.Config(base_url=url, api_key="tml-test", read_timeout=20, retry_delay=0.01)
+        )
+        server = threading.Thread(target=serve, daemon=True)
+        server.start()
+        try:
+            assert transport.request("GET", "/x").content == b"own"
+        finally:
+            transport.close()
+            server.join(30)

@@ -20,8 +20,9 @@ from tinkex.errors import describe_body
 from tinkex.http.auth import RenewedCredential, claims_of
 from tinkex.http.json_text import parse_json
 from tinkex.http.refusal import decode_body, status_error
+from tinkex.http.response import Response
 from tinkex.http.retry import retry_after
-from tinkex.http.transport import Response, Transport
+from tinkex.http.transport import Transport
 
 LONGEST_WAIT = 10_000_000_000.0
 PAIR = json.dumps("😀").encode()

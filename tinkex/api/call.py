@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from tinkex.errors import InputError
-from tinkex.http.transport import Response, Transport
+from tinkex.http.response import Response
+from tinkex.http.transport import Transport
 from tinkex.types.message import Message
 from tinkex.wire.validation import decode
 

@@ -10,7 +10,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from tinkex.errors import APIResponseValidationError, APIStatusError, RequestFailedError, describe_body
 from tinkex.http.refusal import decode_body, status_error
-from tinkex.http.transport import JSON, PROTO, Response, Transport
+from tinkex.http.response import JSON, PROTO, Response
+from tinkex.http.transport import Transport
 from tinkex.wire.validation import decode
 
 T = TypeVar("T")

@@ -15,7 +15,8 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from tinkex.api.call import read
 from tinkex.api.futures import Promise, ReadResult, Result, json_result, read_promise, submit
 from tinkex.errors import APIResponseValidationError
-from tinkex.http.transport import PROTO, Transport
+from tinkex.http.response import PROTO
+from tinkex.http.transport import Transport
 from tinkex.types.datum import Datum
 from tinkex.types.message import Message
 from tinkex.types.training import (

@@ -10,7 +10,6 @@ import math
 import queue
 import socket
 import time
-import weakref
 from functools import partial
 from http.client import HTTPException, HTTPResponse
 from typing import Any
@@ -19,6 +18,8 @@ from requests import Response
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from tinkex.concurrency.living import Living
 
 
 class CuttableAdapter(HTTPAdapter):
@@ -82,13 +83,13 @@ class _Connections:
     """The connections of one adapter, to which it refers weakly."""
 
     def __init__(self) -> None:
-        self._made: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        self._made: Living[Any] = Living()
         self._cut = False
 
     def add(self, connection: Any) -> None:
         """Remember ``connection``, which is not connected yet."""
         connection.siblings = self
-        self._made[id(connection)] = connection
+        self._made.add(connection)
 
     def connected(self, connection: Any) -> None:
         """Shut a connection that has just been established, if ``cut`` has been called meanwhile."""
@@ -98,9 +99,8 @@ class _Connections:
     def cut(self) -> None:
         """Shut all connections, including those that are being established."""
         self._cut = True
-        # The references are copied in one step, because other threads add connections.
-        for reference in self._made.valuerefs():
-            _shut(reference())
+        for connection in self._made.all():
+            _shut(connection)
 
 
 def _shut(connection: Any) -> None:

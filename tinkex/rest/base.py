@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import functools
-import weakref
 from collections.abc import Callable
-from dataclasses import replace
 from types import TracebackType
 from typing import Any, TypeVar
 
 from tinkex.api.connect import connect
 from tinkex.concurrency.executor import DaemonExecutor
 from tinkex.concurrency.futures import APIFuture
+from tinkex.concurrency.living import Living
 from tinkex.concurrency.supervisor import Created
 from tinkex.config import Config
 from tinkex.download.fetch import Fetcher
@@ -39,9 +38,7 @@ class RestBase(Created):
         environment. Raises ``ConfigError`` if a setting is not valid, and ``APIError`` if the server cannot be
         reached or refuses the credential. The client should be closed, or used in a ``with`` block.
         """
-        given = {"base_url": base_url, "api_key": api_key}
-        overrides: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        config = replace(config, **overrides) if config is not None else Config.from_env(**overrides)
+        config = Config.resolve(config, base_url=base_url, api_key=api_key)
         transport, _ = connect(config)
         self._set_up(config, transport, DaemonExecutor(REST_THREADS, "rest"), None)
 
@@ -60,7 +57,7 @@ class RestBase(Created):
         self._executor = executor
         self._session = session
         self._closed = False
-        self._fetchers: weakref.WeakSet[Fetcher] = weakref.WeakSet()
+        self._fetchers: Living[Fetcher] = Living()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._transport.base_url!r})"
@@ -87,7 +84,7 @@ class RestBase(Created):
         if self._session is None:
             self._transport.close()
             self._executor.shutdown(wait=False)
-        for fetcher in list(self._fetchers):
+        for fetcher in self._fetchers.all():
             fetcher.close()
 
     def _check(self) -> None:

@@ -54,13 +54,13 @@ def _mixin() -> type[DataClassJsonMixin]:
 def _fields(kind: Any) -> list[tuple[str, Any, bool]]:
     """Return ``(name, type, whether it has a default)`` for each field.
 
-    The type is Any for a field that a function decodes.
+    The type is ``object`` for a field that a function decodes.
     """
     hints = get_type_hints(kind)
     return [
         (
             field.name,
-            Any if field.metadata.get("dataclasses_json") else hints[field.name],
+            object if field.metadata.get("dataclasses_json") else hints[field.name],
             not (field.default is field.default_factory is dataclasses.MISSING),
         )
         for field in dataclasses.fields(kind)
@@ -85,7 +85,7 @@ def _checked(kind: type[Message], answer: Any) -> dict[str, Any]:
 def _fitting(hint: Any, value: Any, name: str) -> Any:
     """Return ``value``. Raises ``ValueError`` unless it and its items are of the type ``hint``."""
     origin, args = get_origin(hint), get_args(hint)
-    if hint is Any or (value is None and type(None) in args):
+    if hint is Any or (value is None and type(None) in args) or (value is not None and hint is object):
         return value
     if origin in (Union, types.UnionType):  # the only unions are those with None
         return _fitting(next(one for one in args if one is not type(None)), value, name)
@@ -104,7 +104,7 @@ def _fitting(hint: Any, value: Any, name: str) -> Any:
     return value
 
 
-_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", object: "a value"}
 
 
 def _name_of(value: Any) -> str:
