@@ -7,11 +7,17 @@ from collections.abc import Iterator
 
 import pytest
 from clients import config, own_threads
+from hypothesis import settings
 from servers import ScriptedServer
 
 import tinkex
 from tinkex.http.transport import Transport
 from tinkex.training import wire_format
+
+
+# A machine may be slow at times; what must be quick is measured in benchmarks.
+settings.register_profile("tinkex", deadline=None)
+settings.load_profile("tinkex")
 
 
 @pytest.fixture(autouse=True)
