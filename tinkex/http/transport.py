@@ -8,7 +8,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -28,7 +28,8 @@ from tinkex.http.endpoint import resolve
 from tinkex.http.exchange import Exchange
 from tinkex.http.json_text import parse_json
 from tinkex.http.refusal import status_error
-from tinkex.http.response import JSON, Response
+from tinkex.http.request import Request
+from tinkex.http.response import Response
 from tinkex.http.retry import backoff, is_retryable, longest_backoff, retry_after
 from tinkex.http.trace import trace_headers
 from tinkex.http.trouble import Trouble, trouble_with
@@ -77,55 +78,31 @@ class Transport:
         return f"Transport({self.base_url!r})"
 
     def request(self, method: str, path: str, body: bytes | None = None, **options: Any) -> Response:
-        """Send one request as ``call`` does, and return its answer."""
-        return self.call(method, path, body, read=_as_it_came, **options)
+        """Send one request as ``call`` does, and return its answer. ``options`` are fields of ``Request``."""
+        return self.call(Request(method, path, body, **options), _as_it_came)
 
-    def call(  # noqa: PLR0913  the options of a call are many, and each of them has a name
-        self,
-        method: str,
-        path: str,
-        body: bytes | None = None,
-        *,
-        read: Callable[[Response], T],
-        headers: Mapping[str, str] | None = None,
-        content_type: str = JSON,
-        query: Mapping[str, object] | None = None,
-        timeout: float | None = None,
-        tries: int | None = None,
-        raise_for_status: bool = True,
-        expected: Collection[int] = (),
-        final: Collection[int] = (),
-        credential: Credential | None = None,
-        doubt_proxies: bool = False,
-        limit: int | None = None,
-    ) -> T:
-        """Send one request, with retries, and return ``read(answer)``.
+    def call(self, request: Request, read: Callable[[Response], T]) -> T:
+        """Send ``request``, with retries, and return ``read(answer)``.
 
-        ``timeout`` is how many seconds one try waits for data; it and ``tries`` are by default those of the config.
-        All tries have the same idempotency key. A try fails, as if the connection had broken, if ``read`` raises
-        ``APIResponseValidationError``, and if the status is below 200 or a redirect that is not in ``expected``.
-        A status in ``final`` is not tried again. With ``doubt_proxies`` a refusal that is not a JSON object is tried
-        again, because it may come from a proxy. ``limit`` is the largest content of the answer in bytes, by default
-        ``Config.max_message_bytes``; with 0 the content is not read.
-
-        Raises a subclass of ``APIStatusError`` for a refusal, ``APIConnectionError`` if there was no answer, and any
-        error that ``read`` raises. If ``raise_for_status`` is False, ``read`` gets the refusal instead. The ``sent``
-        attribute of an error says whether the server may have accepted one of the tries.
+        A try fails, as if the connection had broken, if ``read`` raises ``APIResponseValidationError``, and if the
+        status is below 200 or a redirect that is not expected. Raises a subclass of ``APIStatusError`` for a refusal,
+        ``APIConnectionError`` if there was no answer, and any error that ``read`` raises. The ``sent`` attribute of
+        an error says whether the server may have accepted one of the tries.
         """
-        url = self._prefix + path
-        if query:
-            url += "?" + urlencode({name: value for name, value in query.items() if value is not None})
-        sent = dict(headers or {})
+        method, url, body = request.method, self._prefix + request.path, request.body
+        if request.query:
+            url += "?" + urlencode({name: part for name, part in request.query.items() if part is not None})
+        sent = dict(request.headers)
         if body is not None:
-            sent["Content-Type"] = content_type
+            sent["Content-Type"] = request.content_type
         if method != "GET":
             sent["X-Idempotency-Key"] = str(uuid.uuid4())
         sent.update(trace_headers())
-        timeout = timeout or self.config.read_timeout
-        most_tries = tries or self.config.max_tries
-        credential = credential or self._credential
+        timeout = request.timeout or self.config.read_timeout
+        most_tries = request.tries or self.config.max_tries
+        credential = request.credential or self._credential
         attempt, renewed, maybe_accepted = 0, False, False
-        with Call(method, path, len(body or b""), self.redact) as call:
+        with Call(method, request.path, len(body or b""), self.redact) as call:
             while True:
                 self._check_open()
                 attempt += 1
@@ -133,10 +110,10 @@ class Transport:
                 key = sent["X-API-Key"] = self._key_sent = credential.get()
                 failure: APIError
                 try:
-                    response = self._exchange.send(method, url, body, sent, timeout, limit)
+                    response = self._exchange.send(method, url, body, sent, timeout, request.limit)
                     call.answered(response.status, response.headers, len(response.content))
                     if response.status < 400:
-                        if not 200 <= response.status < 300 and response.status not in expected:
+                        if not 200 <= response.status < 300 and response.status not in request.expected:
                             raise _odd_status(self._without_secrets(response), url)
                         answer = read(response)
                         self._has_answered()
@@ -159,10 +136,8 @@ class Transport:
                 self._check_open()  # closing it is what made the request fail
                 failure.repeated = maybe_accepted
                 failure.sent = maybe_accepted = maybe_accepted or failure.sent
-                if attempt >= self._limit(most_tries) or not _worth_another_try(
-                    failure, final, doubt_proxies
-                ):
-                    if isinstance(failure, APIStatusError) and not raise_for_status:
+                if attempt >= self._limit(most_tries) or not _worth_another_try(failure, request):
+                    if isinstance(failure, APIStatusError) and not request.raise_for_status:
                         return read(response)
                     try:
                         raise failure
@@ -287,14 +262,13 @@ def _odd_status(response: Response, url: str) -> APIResponseValidationError:
     )
 
 
-def _worth_another_try(failure: APIError, final: Collection[int], doubt_proxies: bool) -> bool:  # noqa: FBT001
+def _worth_another_try(failure: APIError, request: Request) -> bool:
     if not isinstance(failure, APIStatusError):
         return True
-    if failure.status_code in final:
+    if failure.status_code in request.final:
         return False
-    return is_retryable(failure.status_code, failure.headers) or (
-        doubt_proxies and not isinstance(failure.body, dict)
-    )
+    doubtful = request.doubt_proxies and not isinstance(failure.body, dict)
+    return doubtful or is_retryable(failure.status_code, failure.headers)
 
 
 def _token_is_stale(response: Response) -> bool:

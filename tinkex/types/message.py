@@ -54,17 +54,21 @@ def _mixin() -> type[DataClassJsonMixin]:
 def _fields(kind: Any) -> list[tuple[str, Any, bool]]:
     """Return ``(name, type, whether it has a default)`` for each field.
 
-    The type is ``object`` for a field that a function decodes.
+    The type is ``object`` for a field that a function decodes, or Any if it may be null.
     """
     hints = get_type_hints(kind)
     return [
         (
             field.name,
-            object if field.metadata.get("dataclasses_json") else hints[field.name],
+            _decoded(hints[field.name]) if field.metadata.get("dataclasses_json") else hints[field.name],
             not (field.default is field.default_factory is dataclasses.MISSING),
         )
         for field in dataclasses.fields(kind)
     ]
+
+
+def _decoded(hint: Any) -> Any:
+    return Any if type(None) in get_args(hint) else object
 
 
 def _checked(kind: type[Message], answer: Any) -> dict[str, Any]:
