@@ -132,6 +132,10 @@ class _Idle:
         except IndexError:
             raise queue.Empty from None
 
+    def empty(self) -> bool:
+        """Return whether no connection is idle. vcrpy asks this, and ``qsize`` in its later versions."""
+        return not self._idle
+
     def qsize(self) -> int:
         return len(self._idle)
 
