@@ -34,6 +34,7 @@ EXTRAS = {
         "hypothesis>=6.100",
         "responses>=0.25",
         "requests-mock>=1.12",
+        "vcrpy>=6.0",
         "opentelemetry-api>=1.20",
         "tokenizers>=0.15",
         "zstandard>=0.22",

@@ -1,21 +1,22 @@
-"""Settings, and the only place that reads the environment and the stored login.
+"""The settings of a client. Only this module reads the environment and the stored login.
 
-A ``Config`` is made once (``Config.from_env``), never changes, and is passed down; two clients with two
-configs share nothing but the process. Its ``repr`` hides secrets.
+A ``Config`` is made once, by ``Config.from_env``, never changes, and is passed down. Two clients with two configs
+share nothing but the process. The ``repr`` of a config hides secrets.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeGuard
 from urllib.parse import urlsplit
 
-from tinkex.errors import ConfigError, parse_json
+from tinkex.errors import ConfigError
 
 DEFAULT_BASE_URL = "https://tinker.thinkingmachines.dev/services/tinker-prod"
 """The hosted service, used when neither an argument nor ``TINKER_BASE_URL`` names another."""
@@ -30,8 +31,8 @@ WireFormat = Literal["auto", "proto", "json"]
 class Config:
     """All settings of one client. Times are in seconds.
 
-    Raises ``ConfigError`` for values that cannot work. ``Config(...)`` takes what it is given;
-    ``Config.from_env(...)`` fills the rest from the ``TINKER_*`` environment variables.
+    ``Config(...)`` uses the given values and defaults; ``Config.from_env(...)`` also reads the ``TINKER_*``
+    environment variables. Raises ``ConfigError`` for values that are not valid.
     """
 
     base_url: str = DEFAULT_BASE_URL
@@ -46,31 +47,31 @@ class Config:
 
     default_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     proxies: Mapping[str, str] | None = field(default=None, repr=False)
-    """As ``requests`` takes them; None leaves the choice to the usual proxy variables."""
+    """Proxies in the form that ``requests`` uses. None means those of the environment variables."""
 
     max_result_bytes: int = 1 << 30
-    """The largest result of training or sampling that is read, in bytes after decompression."""
+    """The largest size of a result of training or sampling, in bytes after decompression."""
     max_message_bytes: int = 16 << 20
-    """The largest of all other answers that is read, in bytes after decompression."""
+    """The largest size of any other answer, in bytes after decompression."""
 
     connect_timeout: float = 5.0
     read_timeout: float = 60.0
     max_tries: int = 10
-    """Tries of one HTTP call, the first included."""
+    """The most tries of one HTTP call, including the first."""
     retry_delay: float = 0.5
-    """Before the second try; doubles up to ``retry_delay_max``, with 25 % jitter either way."""
+    """The wait before the second try. It doubles up to ``retry_delay_max``, with 25 % jitter either way."""
     retry_delay_max: float = 10.0
     max_wait: float = 60.0
-    """The longest that a server may ask to wait before the next try (``Retry-After``); longer waits are cut to it."""
+    """The longest wait before the next try that a server can ask for (``Retry-After``)."""
     poll_timeout: float = 45.0
-    """Client-side limit of one long poll for a result."""
+    """How long the client waits for the answer to one long poll."""
     outage_timeout: float = 300.0
-    """How long a pending result survives a server that cannot be reached, or whose answers cannot be used."""
+    """How long polling continues while the server cannot be reached, or gives answers that cannot be used."""
     poll_outage_timeout: float | None = 3600.0
-    """How long a pending result survives a server that takes every poll and answers none; None for ever."""
+    """How long polling continues while the server accepts polls and answers none of them; None means for ever."""
 
     wire_format: WireFormat = "auto"
-    """Of training bodies: ``auto`` tries proto first and falls back to JSON where a server refuses it."""
+    """The format of training requests. ``auto`` tries proto first, and uses JSON if the server refuses proto."""
     end_session_on_sigterm: bool = True
     """End the session when SIGTERM kills the process by default. A program's own handler is never touched."""
     telemetry: bool = True
@@ -129,8 +130,18 @@ class Config:
         return self.base_url[len(LOCAL_SCHEME) + 3 :] or None
 
     @classmethod
+    def resolve(cls, config: Config | None, **overrides: Any) -> Config:
+        """Return ``config``, or without one that of the environment, with ``overrides`` in place of its settings.
+
+        An override of None counts as not given. Raises ``ConfigError`` for a setting that is not valid.
+        """
+        if config is None:
+            return cls.from_env(**overrides)
+        return replace(config, **{name: value for name, value in overrides.items() if value is not None})
+
+    @classmethod
     def from_env(cls, **overrides: Any) -> Config:
-        """A config from ``overrides`` (None counts as not given) and, for the rest, the environment.
+        """Make a config from ``overrides`` and the environment. An override of None counts as not given.
 
         Reads ``TINKER_API_KEY``, ``TINKER_BASE_URL``, ``TINKER_PROJECT_ID``, ``TINKER_TAGS`` (comma list),
         ``TINKER_TELEMETRY``, ``TINKER_CREDENTIAL_CMD`` and ``CLOUDFLARE_ACCESS_CLIENT_ID`` / ``_SECRET``;
@@ -163,34 +174,34 @@ class Config:
 
 
 def named_base_url() -> str | None:
-    """The server that ``TINKER_BASE_URL`` names, for programs with another default than the hosted service."""
+    """Return ``TINKER_BASE_URL``, or None. For programs whose default is not the hosted service."""
     return os.environ.get("TINKER_BASE_URL") or None
 
 
 def log_level() -> str | None:
-    """What ``TINKER_LOG`` wants to see of the ``tinkex`` logger: ``debug``, ``info``, ``warning``, ``error``."""
+    """Return the log level that ``TINKER_LOG`` names, or None."""
     return os.environ.get("TINKER_LOG") or None
 
 
 def credentials_path() -> Path:
-    """The file of stored logins, which the official tool reads and writes too."""
+    """Return the path of the file of stored logins, which the official tool uses too."""
     return Path(os.path.expanduser("~"), ".tinker", "credentials.json")
 
 
 def stored_key() -> str | None:
-    """The default key of the stored logins, None if there is none; raises ``ConfigError`` for a damaged file."""
+    """Return the default key of the stored logins, or None. Raises ``ConfigError`` if the file is damaged."""
     path = credentials_path()
     try:
         content = path.read_bytes()
     except OSError:
         return None
     try:
-        stored = parse_json(content)
+        stored = json.loads(content)
         record = stored.get("keys", {}).get(stored.get("default"))
         return None if record is None else str(record["key"])
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         pass
-    # Raised outside the handler: the first error may hold the content of the file, and with it a key.
+    # This is raised outside the handler, because the first error may contain the file's content, and so a key.
     raise ConfigError(f"{path} is damaged: delete it and run 'tinkex auth login'")
 
 
@@ -226,7 +237,7 @@ def _check_url(url: object) -> None:
 
 
 def _check_key(key: object) -> None:
-    """A key is ``tml-…`` or a JWT (``eyJ…``); the message never shows it."""
+    """Raise ``ConfigError`` unless the key has the form ``tml-…`` or ``eyJ…`` (a JWT), without showing it."""
     if key is None:
         return
     if not isinstance(key, str):

@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any
@@ -115,7 +114,7 @@ class APIError(TinkerError):
         self.method = method
         self.url = url
         # Text can be printed and pickled whatever it says; JSON nested too deeply cannot.
-        self.body: object = body if _is_shallow(body) else None
+        self.body: object = body if is_shallow(body) else None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), str(self), self.__dict__)
@@ -199,18 +198,6 @@ class InternalServerError(APIStatusError):
     """5xx: the server failed."""
 
 
-_BY_STATUS: dict[int, type[APIStatusError]] = {
-    400: BadRequestError,
-    401: AuthenticationError,
-    402: BillingError,
-    403: PermissionDeniedError,
-    404: NotFoundError,
-    409: ConflictError,
-    422: UnprocessableEntityError,
-    429: RateLimitError,
-}
-
-
 def leaves_open(status_code: int, body: object = None) -> bool:
     """Return whether the server may have accepted a request that was answered with this status and ``body``.
 
@@ -219,53 +206,6 @@ def leaves_open(status_code: int, body: object = None) -> bool:
     with the same number.
     """
     return status_code >= 500 or status_code in (408, 409) or not isinstance(body, dict)
-
-
-def status_error(
-    status_code: int,
-    content: bytes,
-    headers: Mapping[str, str],
-    *,
-    method: str,
-    url: str,
-) -> APIStatusError:
-    """Return the typed error for an answer with a 4xx or 5xx status."""
-    body = decode_body(content)
-    kind = _BY_STATUS.get(status_code) or (InternalServerError if status_code >= 500 else APIStatusError)
-    message = f"{status_code} from {method} {url}: {describe_body(body)}"
-    error = kind(message, status_code=status_code, body=body, headers=headers, method=method, url=url)
-    if error.request_id:
-        error.args = (f"{message} (request id {error.request_id})",)
-    return error
-
-
-def decode_body(content: bytes) -> object:
-    """Return the JSON in ``content``, or its text if it is not JSON, or None if it is empty."""
-    if not content:
-        return None
-    text = content.decode("utf-8", "replace")
-    try:
-        decoded: object = parse_json(text)
-    except ValueError:
-        return text
-    return decoded if _is_shallow(decoded) else text
-
-
-def parse_json(content: bytes | str) -> Any:
-    """The value of a JSON document, read with one parser wherever a server sends one.
-
-    Raises ``ValueError`` for everything else: text that is not UTF-8, half of a surrogate pair, an integer of
-    thousands of digits, nesting deeper than the parser can follow. ``NaN`` and ``Infinity`` are floats here;
-    where a number must be finite the reader of the field says so.
-    """
-    try:
-        text = content.decode("utf-8") if isinstance(content, bytes) else content
-        value = json.loads(text)
-        if "\\" in text and _SURROGATE.search(text):
-            json.dumps(value, ensure_ascii=False).encode("utf-8")
-    except (RecursionError, MemoryError) as error:
-        raise ValueError(f"JSON that cannot be read: {type(error).__name__}") from None
-    return value
 
 
 def describe_body(body: object) -> str:
@@ -282,12 +222,12 @@ def describe_body(body: object) -> str:
     return text if len(text) <= 500 else text[:500] + "…"
 
 
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _DEEPEST = 100
 """Levels of nesting that an error keeps of a body. No server has more to say."""
 
 
-def _is_shallow(value: object) -> bool:
+def is_shallow(value: object) -> bool:
+    """Return whether ``value`` is nested so little that it can be printed and pickled."""
     level = [value]
     for _ in range(_DEEPEST):
         level = [

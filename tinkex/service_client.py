@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -78,17 +77,14 @@ class ServiceClient:
             warn_caller(
                 f"ServiceClient ignores unknown arguments: {', '.join(sorted(kwargs))}", FutureWarning
             )
-        given = {
-            "user_metadata": user_metadata,
-            "project_id": project_id,
-            "display_name": display_name,
-            "base_url": base_url,
-            "api_key": api_key,
-            "default_headers": default_headers_overrides,
-        }
-        overrides: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        self.config: Config = (
-            replace(config, **overrides) if config is not None else Config.from_env(**overrides)
+        self.config: Config = Config.resolve(
+            config,
+            user_metadata=user_metadata,
+            project_id=project_id,
+            display_name=display_name,
+            base_url=base_url,
+            api_key=api_key,
+            default_headers=default_headers_overrides,
         )
         if session_manager is not None and heartbeat_interval is not None:
             raise InputError("give session_manager or heartbeat_interval, not both")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -442,8 +443,11 @@ class TrainingClient(Created, QueueStateObserver):
         """
         unloaded = ClientClosedError(f"model {self.model_id} was unloaded")
 
+        submissions = itertools.count()
+
         def unload(transport: Transport, model_id: str, _: int) -> Promise[UnloadModelResponse]:
-            return models_api.unload_model(transport, model_id)  # which has no number
+            # It has no number.
+            return models_api.unload_model(transport, model_id, again=next(submissions) > 0)
 
         return self._queue.submit(single("unload", unload, closing=unloaded), self.on_queue_state_change)
 

@@ -141,5 +141,6 @@ def test_a_damaged_file_is_named_and_not_shown(tinkex_here: Tinkex, stored: Path
     with pytest.raises(tinkex.ConfigError) as caught:
         tinkex.Config.from_env()
     assert KEY not in str(caught.value)
-    assert caught.value.__suppress_context__
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
     assert tinkex.Config.from_env(base_url="local://").is_local

@@ -165,6 +165,7 @@ class Cell:
         grown = _peak() - memory
         if grown > MEMORY:
             self.find("memory", f"grew by {grown >> 20} MB")
+            self.stuck = True  # what grew may go on growing
         self._judge_key()
         self.verdict.seconds = round(time.monotonic() - began, 3)
         return self.verdict

@@ -47,6 +47,12 @@ _CHOSEN: tuple[tuple[str, str, str], ...] = (
         "once",
     ),
     ("request-id-unknown.after", "pipeline.first", "once"),
+    (
+        "drips-for-ever.before headers-for-ever.before one-header-for-ever.before chunks-for-ever.before "
+        "100-flood.before",
+        "forward_backward.poll get_info.get",
+        "once",
+    ),
     # Errors are typed, whatever the bytes; memory is bounded.
     (
         "chunk-2-64 length-huge json-bomb-400-digits.before json-bomb-infinity.before gzip-damaged "
@@ -67,6 +73,7 @@ _CHOSEN: tuple[tuple[str, str, str], ...] = (
     ("promise-of-forward_backward result-of-sample", "optim_step.submit optim_step.poll", "once"),
     # What is done is not said to be refused.
     ("reset.after status-502-html.after", "unload.submit delete_checkpoint.send close.finish", "once"),
+    ("gone", "unload.poll forward_backward.poll", "ever"),
     # A session is given up only where the server itself says so.
     (
         "status-400-html.before status-402-empty.before status-404-json.before reset.before",

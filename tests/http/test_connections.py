@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import socket
+import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 from clients import client_of
@@ -15,8 +19,6 @@ from tinkex.http.transport import Transport
 
 
 def test_closing_ends_a_request_in_flight_at_once(server: ScriptedServer, transport: Transport) -> None:
-    import threading
-
     server.on("/x", Hang())
     errors: list[BaseException] = []
 
@@ -83,3 +85,91 @@ def test_proxies_are_each_clients_own(server: ScriptedServer) -> None:
             direct.get_server_capabilities()
         assert not any("invalid" in request.path for request in server.requests)
         assert all("tinker.invalid" in request.path for request in proxy.requests)
+
+
+def _trickle(connection: socket.socket, stop: threading.Event, pieces: Iterator[bytes]) -> None:
+    """Read a request, and then send a piece now and then until ``stop`` or until nobody listens any more."""
+    with connection, contextlib.suppress(OSError):
+        connection.recv(65536)
+        for piece in pieces:
+            connection.sendall(piece)
+            if stop.wait(0.02):
+                return
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (b"HTTP/1.1 200 OK\r\n", b"X-A: b\r\n"),
+        (b"HTTP/1.1 200 OK\r\nX-A: ", b"b"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b"x"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+    ],
+    ids=["headers", "one header", "100 Continue", "content", "chunks"],
+)
+def test_an_answer_that_goes_on_without_getting_anywhere_is_given_up(first: bytes, then: bytes) -> None:
+    stop = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        settings = tinkex.Config(base_url=url, api_key="tml-test", read_timeout=0.3, max_tries=1)
+        transport = Transport(settings)
+        pieces = itertools.chain([first], itertools.repeat(then))
+        server = threading.Thread(target=lambda: _trickle(listener.accept()[0], stop, pieces), daemon=True)
+        server.start()
+        try:
+            with pytest.raises(tinkex.APIConnectionError):
+                transport.request("GET", "/x")
+        finally:
+            stop.set()
+            transport.close()
+            server.join(30)
+
+
+def test_a_large_answer_that_comes_steadily_is_read_whole() -> None:
+    """It takes longer than the time-out of a read, but not at every read."""
+    size, stop = 600_000, threading.Event()
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size
+    pieces = itertools.chain([head], (b"x" * 20_000 for _ in range(size // 20_000)))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        transport = Transport(tinkex.Config(base_url=url, api_key="tml-test", read_timeout=0.3, max_tries=1))
+        server = threading.Thread(target=lambda: _trickle(listener.accept()[0], stop, pieces), daemon=True)
+        server.start()
+        try:
+            assert len(transport.request("GET", "/x").content) == size
+        finally:
+            stop.set()
+            transport.close()
+            server.join(30)
+
+
+def test_an_answer_behind_a_provisional_one_is_not_taken_for_that_of_the_next_request() -> None:
+    """``103 Early Hints`` comes before the answer, which is late here."""
+    early = b"HTTP/1.1 103 Early Hints\r\n\r\n"
+    late = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate"
+    own = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nown"
+
+    def serve() -> None:
+        first, _ = listener.accept()
+        with first, contextlib.suppress(OSError):
+            first.recv(65536)
+            first.sendall(early)
+            second, _ = listener.accept()
+            with second:
+                first.sendall(late)
+                second.recv(65536)
+                second.sendall(own)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        transport = Transport(
+            tinkex.Config(base_url=url, api_key="tml-test", read_timeout=20, retry_delay=0.01)
+        )
+        server = threading.Thread(target=serve, daemon=True)
+        server.start()
+        try:
+            assert transport.request("GET", "/x").content == b"own"
+        finally:
+            transport.close()
+            server.join(30)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import json
 import tracemalloc
 import zlib
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+import requests
 from clients import PARAMS, PROMPT, config
 from raw_server import head, raw_server
 from servers import Reply, ScriptedServer
@@ -32,8 +35,8 @@ def peak() -> Iterator[None]:
         tracemalloc.stop()
 
 
-def transport_to(url: str, **settings: object) -> Transport:
-    return Transport(Config(base_url=url, api_key="tml-test", **{"max_tries": 1, **settings}))  # type: ignore[arg-type]
+def transport_to(url: str, **settings: Any) -> Transport:
+    return Transport(Config(base_url=url, api_key="tml-test", **{"max_tries": 1, **settings}))
 
 
 def gzip_bomb(size: int) -> bytes:
@@ -96,7 +99,7 @@ BROKEN = {
     "nothing": [],
     "half a head": [b"HTTP/1.1 200 OK\r\nContent-Le"],
     "no status": [b"HTTP/1.1 2OO OK\r\n\r\n{}"],
-    "too many headers": [head(**{f"X-{number}": str(number) for number in range(200)})],
+    "too many headers": [head().replace(b"\r\n\r\n", b"\r\nX: y" * 200 + b"\r\n\r\n")],
     "an endless header": [b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n"],
 }
 
@@ -184,6 +187,47 @@ def test_a_result_that_is_too_large_is_refused_by_the_name_of_the_setting(server
     with pytest.raises(tinkex.TinkerError, match="max_result_bytes"):
         sampler.sample(PROMPT, 1, PARAMS).result(60)
     service.close()
+
+
+@pytest.mark.usefixtures("peak")
+@pytest.mark.parametrize("reads", [True, False])
+def test_an_instrumented_answer_is_bounded_too(monkeypatch: pytest.MonkeyPatch, reads: bool) -> None:
+    """Tracing tools wrap ``Session.send``, and some of them read the answer."""
+    plain = requests.Session.send
+
+    @functools.wraps(plain)
+    def traced(*args: Any, **kwargs: Any) -> requests.Response:
+        answer = plain(*args, **kwargs)
+        if reads:
+            assert answer.content.startswith(b"xxx")
+        return answer
+
+    monkeypatch.setattr(requests.Session, "send", traced)
+    with raw_server([head(), *[b"x" * 1000] * 1001]) as url:
+        transport = transport_to(url, max_message_bytes=MB)
+        assert len(transport.request("GET", "/x").content) == 1_001_000
+        transport.close()
+        transport = transport_to(url, max_message_bytes=1_000_999)
+        with pytest.raises(tinkex.APIResponseValidationError, match="max_message_bytes"):
+            transport.request("GET", "/x")
+        transport.close()
+
+
+def test_an_instrumented_call_follows_no_redirect(
+    server: ScriptedServer, transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = requests.Session.send
+    monkeypatch.setattr(requests.Session, "send", functools.wraps(plain)(lambda *a, **k: plain(*a, **k)))
+    server.on("/x", Reply(307, b"", {"Location": "/api/v1/healthz"}))
+    assert transport.request("GET", "/x", expected=(307,)).status == 307
+    assert server.requests.to("/healthz") == []
+
+
+def test_content_that_is_not_wanted_is_not_read() -> None:
+    with raw_server([head(Content_Length=10**14), *[bytes(MB)] * 3]) as url:
+        transport = transport_to(url)
+        assert transport.request("GET", "/x", limit=0).content == b""
+        transport.close()
 
 
 @pytest.mark.parametrize("name", ["max_result_bytes", "max_message_bytes"])

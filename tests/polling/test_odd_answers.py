@@ -1,4 +1,4 @@
-"""Answers to a poll that are none: asked for again while ``Config.outage_timeout`` lasts, and never taken for results."""
+"""Answers to a poll that are no results: asked for again for ``Config.outage_timeout``, and never taken for one."""
 
 from __future__ import annotations
 

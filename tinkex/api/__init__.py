@@ -1,1 +1,1 @@
-"""One function per endpoint: typed in, typed out, no state, no sleeping, no retrying."""
+"""The endpoints: a function for each, with typed arguments and results. None of them has state, sleeps or retries."""

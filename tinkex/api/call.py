@@ -1,4 +1,4 @@
-"""JSON calls, and reading their answers into types."""
+"""Helpers of the endpoints: JSON requests, and the conversion of answers into messages."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ M = TypeVar("M", bound=Message)
 
 
 def post(transport: Transport, path: str, payload: Mapping[str, Any], **options: Any) -> Any:
-    """POST ``payload`` as JSON; the answer's JSON. ``options`` as ``Transport.call`` takes them."""
+    """POST ``payload`` as JSON; return the JSON of the answer. ``options`` are those of ``Transport.call``."""
     return transport.call("POST", path, _encode(payload), read=Response.json, **options)
 
 
 def get(transport: Transport, path: str, **query: object) -> Any:
-    """GET ``path``; the answer's JSON. Parts of the query that are None are left out."""
+    """GET ``path``; return the JSON of the answer. Parts of the query that are None are left out."""
     return transport.call("GET", path, read=Response.json, query=query)
 
 
 def send(
     transport: Transport, method: str, path: str, payload: Mapping[str, Any] | None = None, **options: Any
 ) -> Response:
-    """Send ``payload`` as JSON (None for no body); the answer as it came."""
+    """Send ``payload`` as JSON, or no body if it is None; return the answer."""
     return transport.request(method, path, None if payload is None else _encode(payload), **options)
 
 
@@ -37,12 +37,15 @@ def _encode(payload: Mapping[str, Any]) -> bytes:
 
 
 def read(kind: type[M], answer: object) -> M:
-    """``answer`` as ``kind``; raises ``APIResponseValidationError`` if a field is missing or mistyped."""
+    """Convert ``answer`` into a message of class ``kind``.
+
+    Raises ``APIResponseValidationError`` if a field is missing or has a wrong type.
+    """
     return decode(kind.__name__, kind.from_dict, answer, body=answer)
 
 
 def segment(text: str) -> str:
-    """``text`` as one segment of a URL path; raises ``InputError`` for what cannot be one."""
+    """Return ``text`` as one segment of a URL path. Raises ``InputError`` if it cannot be one."""
     if not isinstance(text, str) or text in ("", ".", ".."):
         raise InputError(f"not an id: {text!r}")
     try:

@@ -1,4 +1,4 @@
-"""First contact with a server: how it wants to be spoken to."""
+"""The first contact with a server: its flags, and the credential that it expects."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from tinkex.types.flags import ServerFlags
 
 
 def connect(config: Config) -> tuple[Transport, ServerFlags]:
-    """A transport to the server of ``config`` and the server's flags; blocks for the round trip.
+    """Open a transport to the server of ``config``; return it with the flags of the server.
 
-    Raises ``APIError`` if there is no server or it refuses the credential; then nothing stays open.
+    The call blocks for the round trip. Raises ``APIError`` if the server cannot be reached or refuses the
+    credential; the transport is closed then.
     """
     transport = Transport(config)
     try:

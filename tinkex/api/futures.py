@@ -1,4 +1,4 @@
-"""Promises: what a submit call answers with, and asking for what became of one."""
+"""Promises: the answers to requests for work, and the endpoints by which their results are polled."""
 
 from __future__ import annotations
 
@@ -8,14 +8,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from tinkex.errors import (
-    APIResponseValidationError,
-    APIStatusError,
-    RequestFailedError,
-    decode_body,
-    describe_body,
-    status_error,
-)
+from tinkex.errors import APIResponseValidationError, APIStatusError, RequestFailedError, describe_body
+from tinkex.http.refusal import decode_body, status_error
 from tinkex.http.transport import JSON, PROTO, Response, Transport
 from tinkex.wire.validation import decode
 
@@ -23,22 +17,22 @@ T = TypeVar("T")
 
 
 class Result(NamedTuple):
-    """What became of work that succeeded: a JSON value, or the bytes of a proto message."""
+    """The result of work that succeeded: a JSON value, or the bytes of a proto message."""
 
     json: Any = None
     proto: bytes | None = None
 
 
 ReadResult = Callable[[Result], T]
-"""Makes a typed value of a result; raises ``APIResponseValidationError`` for one that is not valid."""
+"""Turns a result into a typed value. Raises ``APIResponseValidationError`` if the result is not valid."""
 
 
 @dataclass(frozen=True)
 class Promise(Generic[T]):
-    """The answer of a submit call: the result can be asked for by ``request_id``.
+    """The server's answer to a request for work, whose result is polled by ``request_id``.
 
-    ``kind`` is the type of the request as the protocol names it, and ``read`` makes a ``T`` of the result.
-    Where there is nothing to ask for, ``done`` has the result already.
+    ``kind`` is the type of the request as the protocol names it. ``read`` turns the result into a ``T``. If
+    ``done`` is set, it has the result, and nothing is polled.
     """
 
     request_id: str
@@ -50,7 +44,7 @@ class Promise(Generic[T]):
 
 
 class Done(NamedTuple):
-    """The work is done; ``value`` is what the promise's ``read`` made of its result."""
+    """The work is done. ``value`` is the result, as returned by the promise's ``read``."""
 
     value: Any
 
@@ -63,23 +57,23 @@ class NotYet(NamedTuple):
 
 
 class TooLargeForNow(NamedTuple):
-    """The work is done and its result has ``size`` bytes, which the caller should have room for."""
+    """The work is done. Its result has ``size`` bytes, and was not sent yet, so that the caller can make room."""
 
     size: int
 
 
 class Gone:
-    """The server no longer knows the promise: the original request must be sent again."""
+    """The server does not know the promise any more, so the original request must be sent again."""
 
 
 class Busy(NamedTuple):
-    """The server, or a proxy before it, asks to come again later (402, 429, 5xx, or no JSON)."""
+    """The server, or a proxy before it, cannot answer the poll now (402, 429, 5xx, or a body that is not JSON)."""
 
     refusal: APIStatusError
 
 
 Answer = Done | NotYet | TooLargeForNow | Gone | Busy
-"""What became of a promise."""
+"""The possible answers to one poll."""
 
 
 def submit(
@@ -90,13 +84,13 @@ def submit(
     read: ReadResult[T],
     **options: Any,
 ) -> Promise[T]:
-    """POST ``payload`` as JSON; the promise of its result. ``options`` as ``Transport.call`` takes them."""
+    """POST ``payload`` as JSON; return the promise of its result. ``options`` are those of ``Transport.call``."""
     body = json.dumps(payload, separators=(",", ":")).encode()
     return transport.call("POST", path, body, read=partial(read_promise, kind, read), **options)
 
 
 def read_promise(kind: str, read: ReadResult[T], response: Response) -> Promise[T]:
-    """The promise in the answer of a submit call."""
+    """Return the promise in the answer to a request for work."""
     answer = response.json()
     if not isinstance(answer, dict) or not isinstance(answer.get("request_id"), str):
         raise APIResponseValidationError("the server's answer names no request_id", body=answer)
@@ -111,10 +105,10 @@ def read_promise(kind: str, read: ReadResult[T], response: Response) -> Promise[
 
 
 def json_result(result: Result, kind: str, *, has: str | None = None) -> dict[str, Any]:
-    """The JSON object of a ``kind`` of result, such as ``optim_step``.
+    """Return the JSON object of a result of type ``kind``, such as ``optim_step``.
 
-    Raises ``APIResponseValidationError`` for a result of another kind: one whose ``type`` says so, one that
-    has what only other kinds have, or one without the field that it must ``have`` unless its type is right.
+    Raises ``APIResponseValidationError`` if the result has another ``type``, or a field that only other kinds
+    of results have. A result without a ``type`` must have the field ``has``.
     """
     answer = result.json
     if result.proto is not None or not isinstance(answer, dict):
@@ -141,12 +135,12 @@ def retrieve(
     *,
     metadata_only: bool = False,
 ) -> Answer:
-    """Ask once, as a long poll of ``timeout`` seconds, for the result of ``promise``.
+    """Ask once for the result of ``promise``, with a long poll of ``timeout`` seconds.
 
-    With ``metadata_only`` a large result is announced (``TooLargeForNow``) instead of sent. Raises
-    ``RequestFailedError`` if the work failed, ``APIStatusError`` for a final refusal,
-    ``APIResponseValidationError`` for an answer that cannot be read, and ``APIConnectionError``
-    (``APITimeoutError`` when the poll ran out) if there was no answer.
+    With ``metadata_only`` the server announces a large result (``TooLargeForNow``) instead of sending it.
+    Raises ``RequestFailedError`` if the work failed, ``APIStatusError`` for a final refusal,
+    ``APIResponseValidationError`` for an answer that cannot be read, ``APITimeoutError`` if the poll was not
+    answered in time, and ``APIConnectionError`` if the server could not be reached.
     """
     payload: dict[str, Any] = {"request_id": promise.request_id}
     if metadata_only:
@@ -170,7 +164,7 @@ def retrieve(
 
 
 class Completions(NamedTuple):
-    """Requests of a sampling session that are done, since the last ``cursor``."""
+    """The requests of a sampling session that have been done since the last ``cursor``."""
 
     done: Sequence[str]
     cursor: int
@@ -184,10 +178,10 @@ def retrieve_many(
     retrieved: Collection[str],
     timeout: float,
 ) -> Completions | Busy:
-    """Ask once, as a long poll, which samples of a whole sampling session are done.
+    """Ask once, with a long poll, which samples of a sampling session are done.
 
-    ``clone_id`` is that of the asking client, ``retrieved`` the requests whose results it has. Raises as
-    ``retrieve`` does.
+    ``clone_id`` identifies this client. ``retrieved`` are the requests whose results it has fetched, which the
+    server need not keep. Raises the errors of ``retrieve``.
     """
     target = {
         "type": "sampling_session",
@@ -208,7 +202,7 @@ def retrieve_many(
 
 
 def cancel(transport: Transport, request_id: str) -> None:
-    """Tell the server that nobody wants this result any more. One try."""
+    """Tell the server, in one try, that the result of a request is not needed any more."""
     transport.request("POST", "/cancel_future", json.dumps({"request_id": request_id}).encode(), tries=1)
 
 
@@ -266,7 +260,7 @@ def _read_refusal(transport: Transport, promise: Promise[Any], response: Respons
 def _failed(
     transport: Transport, message: str, promise: Promise[Any], category: object
 ) -> RequestFailedError:
-    # Redacted, for some servers repeat in the error what they were sent.
+    # Some servers repeat the request in the error, which may contain credentials.
     return RequestFailedError(transport.redact(message), promise.request_id, str(category).lower())
 
 

@@ -1,4 +1,4 @@
-"""Who a credential belongs to."""
+"""The owner of a credential."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from tinkex.types.rest import WhoamiResponse
 
 
 def whoami(transport: Transport, config: Config) -> WhoamiResponse:
-    """Read from the claims of a JWT: the credential itself if it is one, else one that it is exchanged for.
+    """Return the owner of the credential of ``config``, as the claims of a JWT name it.
 
-    Raises ``APIStatusError`` (404 on a server without JWTs).
+    The JWT is the credential itself, or one that the server gives in exchange for an API key. Raises
+    ``NotFoundError`` if the server has no JWTs, and other ``APIStatusError``s if it refuses the key.
     """
     _, key = resolve(config)
     credential: Credential = FixedKey(key) if key else command_credential(config.credential_cmd or "")

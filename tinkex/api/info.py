@@ -1,6 +1,6 @@
-"""What is known of a server, a model, a sampler, a checkpoint.
+"""The endpoints that describe a server, a model, a sampler or a checkpoint.
 
-Clients import this, and with it the types, when they are first asked, which in most scripts is never.
+Clients import this module only when it is used, because most programs do not need it and its types.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tinkex.types.server import (
 
 
 def get_server_capabilities(transport: Transport) -> GetServerCapabilitiesResponse:
-    """The models on offer. Some servers call a model's name ``model_id``."""
+    """Get the models on offer. The ``model_name`` of a model may also come as ``model_id``."""
     answer = get(transport, "/get_server_capabilities")
     models = answer.get("supported_models") if isinstance(answer, dict) else None
     if not isinstance(models, list):
@@ -32,7 +32,7 @@ def get_server_capabilities(transport: Transport) -> GetServerCapabilitiesRespon
 
 
 def get_info(transport: Transport, model_id: str) -> GetInfoResponse:
-    """What a training model is; a ``:suffix`` of its tokenizer id is dropped."""
+    """Get the description of a model in training. A ``:suffix`` of its tokenizer id is dropped."""
     info = read(GetInfoResponse, post(transport, "/get_info", {"type": "get_info", "model_id": model_id}))
     tokenizer = info.model_data.tokenizer_id
     if tokenizer is None:
@@ -41,10 +41,10 @@ def get_info(transport: Transport, model_id: str) -> GetInfoResponse:
 
 
 def get_sampler(transport: Transport, sampling_session_id: str) -> GetSamplerResponse:
-    """What a sampling session samples from."""
+    """Get the base model, and the weights if any, of a sampling session."""
     return read(GetSamplerResponse, get(transport, f"/samplers/{segment(sampling_session_id)}"))
 
 
 def weights_info(transport: Transport, tinker_path: str) -> WeightsInfoResponse:
-    """How the model of a checkpoint was made."""
+    """Get the settings with which the model of a checkpoint was made."""
     return read(WeightsInfoResponse, post(transport, "/weights_info", {"tinker_path": tinker_path}))

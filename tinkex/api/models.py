@@ -1,4 +1,4 @@
-"""Making models, of a base model or of a checkpoint, and freeing them."""
+"""The endpoints that create a model, from a base model or a checkpoint, and unload it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tinkex.types.training import LoraConfig, OptimizerConfig, UnloadModelRespon
 
 @dataclass(frozen=True)
 class State:
-    """A checkpoint to make a model from, and the settings of that model."""
+    """A checkpoint from which a model is created, and the settings of that model."""
 
     path: str
     with_optimizer: bool
@@ -36,7 +36,7 @@ def create_model(
     user_metadata: Mapping[str, str] | None = None,
     optimizer: OptimizerConfig | None = None,
 ) -> Promise[str]:
-    """Submit the making of a LoRA model on ``base_model``; the result is its model id."""
+    """Ask for a new LoRA model on ``base_model``; the result is the id of the model."""
     payload: dict[str, Any] = {
         "type": "create_model",
         "session_id": session_id,
@@ -51,9 +51,9 @@ def create_model(
 def create_model_from_state(
     transport: Transport, session_id: str, model_seq_id: int, state: State
 ) -> Promise[str]:
-    """Submit the making of a model from a checkpoint in one call; the result is its model id.
+    """Ask for a new model with the weights of a checkpoint; the result is the id of the model.
 
-    Servers that cannot do that refuse it (404 or 422).
+    A server that does not support this in one call refuses it, with 404 or 422.
     """
     payload: dict[str, Any] = {
         "type": "load_weights",
@@ -70,19 +70,23 @@ def create_model_from_state(
     return _naming_the_model(submit(transport, "/load_weights", payload, "LoadWeights", _read_model_id))
 
 
-def unload_model(transport: Transport, model_id: str) -> Promise[UnloadModelResponse]:
-    """Submit the freeing of the model. A repetition that finds no model any more has freed it before."""
+def unload_model(transport: Transport, model_id: str, *, again: bool = False) -> Promise[UnloadModelResponse]:
+    """Submit a request to free the model on the server.
+
+    A 404 means that the model is free where this request may be a repetition: one of its tries may have been
+    accepted before, or it was, and is sent ``again`` because the server forgot its promise.
+    """
     payload = {"type": "unload_model", "model_id": model_id}
     try:
         return submit(transport, "/unload_model", payload, "UnloadModel", _read_unloaded)
     except NotFoundError as error:
-        if not error.repeated:
+        if not (again or error.repeated):
             raise
-        return Promise("", "UnloadModel", _read_unloaded, done=Done(UnloadModelResponse(model_id)))
+    return Promise("", "UnloadModel", _read_unloaded, done=Done(UnloadModelResponse(model_id)))
 
 
 def _naming_the_model(promise: Promise[str]) -> Promise[str]:
-    """``promise``, whose result may leave the model id out if the promise itself has named it."""
+    """Return ``promise`` with a reader that takes the model id from the promise if the result has none."""
     return replace(promise, read=partial(_read_model_id, promised=promise.model_id))
 
 

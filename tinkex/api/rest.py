@@ -1,4 +1,4 @@
-"""Administration: training runs, checkpoints, sessions."""
+"""The endpoints for training runs, checkpoints and sessions."""
 
 from __future__ import annotations
 
@@ -25,28 +25,31 @@ from tinkex.wire.validation import decode
 def list_training_runs(
     transport: Transport, limit: int, offset: int, access_scope: str, project_id: str | None
 ) -> TrainingRunsResponse:
-    """A page of training runs."""
+    """Get a page of training runs."""
     query = {"limit": limit, "offset": offset, "access_scope": access_scope, "project_id": project_id}
     return read(TrainingRunsResponse, get(transport, "/training_runs", **query))
 
 
 def get_training_run(transport: Transport, run: str, access_scope: str) -> TrainingRun:
-    """One training run."""
+    """Get one training run."""
     return read(TrainingRun, get(transport, f"/training_runs/{segment(run)}", access_scope=access_scope))
 
 
 def list_checkpoints(transport: Transport, run: str) -> CheckpointsListResponse:
-    """All checkpoints of a run."""
+    """Get all checkpoints of a training run."""
     return read(CheckpointsListResponse, get(transport, f"/training_runs/{segment(run)}/checkpoints"))
 
 
 def list_user_checkpoints(transport: Transport, limit: int, offset: int) -> CheckpointsListResponse:
-    """A page of the caller's checkpoints over all runs."""
+    """Get a page of the caller's checkpoints over all training runs."""
     return read(CheckpointsListResponse, get(transport, "/checkpoints", limit=limit, offset=offset))
 
 
 def delete_checkpoint(transport: Transport, run: str, checkpoint_id: str) -> None:
-    """Delete a checkpoint for good. A repetition that finds it no more has deleted it before."""
+    """Delete a checkpoint for good.
+
+    If a repeated try is answered with 404, an earlier try has deleted the checkpoint, which is no error.
+    """
     try:
         send(transport, "DELETE", checkpoint(run, checkpoint_id))
     except NotFoundError as error:
@@ -65,20 +68,21 @@ def unpublish(transport: Transport, run: str, checkpoint_id: str) -> None:
 
 
 def set_ttl(transport: Transport, run: str, checkpoint_id: str, ttl_seconds: int | None) -> None:
-    """Let a checkpoint expire in so many seconds from now, or never."""
+    """Let a checkpoint expire ``ttl_seconds`` from now, or never if that is None."""
     send(transport, "PUT", checkpoint(run, checkpoint_id) + "/ttl", {"ttl_seconds": ttl_seconds})
 
 
 def external_weights_urls(transport: Transport, run: str, checkpoint_id: str) -> ExternalWeightsUrlsResponse:
-    """Signed URLs of the files of a checkpoint."""
+    """Get the signed URLs of the files of a checkpoint."""
     path = checkpoint(run, checkpoint_id) + "/external_weights_urls"
     return read(ExternalWeightsUrlsResponse, get(transport, path))
 
 
 def archive_url(transport: Transport, run: str, checkpoint_id: str) -> str:
-    """The signed URL of a checkpoint as one archive; raises ``InternalServerError`` 503 while it is made.
+    """Get the signed URL of a checkpoint as one archive.
 
-    A server that sends the archive itself is refused, and its answer is left unread.
+    Raises ``InternalServerError`` with status 503 while the server still makes the archive. If the server sends
+    the archive itself, its answer is not read, and ``APIResponseValidationError`` is raised.
     """
     path = checkpoint(run, checkpoint_id) + "/archive"
     answer = transport.request("GET", path, final=(503,), expected=_REDIRECTS, limit=0)
@@ -105,7 +109,7 @@ def _absolute(asked: str, location: str | None) -> str:
 def copy_weights(
     transport: Transport, source: str, project: str, ttl_seconds: int | None, access_token: str | None
 ) -> str:
-    """Copy a checkpoint into a project; the path of the copy."""
+    """Copy a checkpoint into a project; return the path of the copy."""
     payload: dict[str, Any] = {"source_path": source, "destination_project_id": project}
     if ttl_seconds is not None:
         payload["ttl_seconds"] = ttl_seconds
@@ -114,19 +118,19 @@ def copy_weights(
 
 
 def list_sessions(transport: Transport, limit: int, offset: int, access_scope: str) -> ListSessionsResponse:
-    """A page of session ids."""
+    """Get a page of session ids."""
     query = {"limit": limit, "offset": offset, "access_scope": access_scope}
     return read(ListSessionsResponse, get(transport, "/sessions", **query))
 
 
 def get_session(transport: Transport, session_id: str, access_scope: str) -> GetSessionResponse:
-    """One session."""
+    """Get the training runs and samplers of a session."""
     answer = get(transport, f"/sessions/{segment(session_id)}", access_scope=access_scope)
     return read(GetSessionResponse, answer)
 
 
 def search_sessions(transport: Transport, request: SessionSearchRequest) -> SessionSearchResponse:
-    """A page of the sessions that match."""
+    """Get a page of the sessions that match."""
     return read(SessionSearchResponse, post(transport, "/sessions/search", request.to_wire()))
 
 
@@ -136,9 +140,9 @@ def assign_session_project(transport: Transport, session_id: str, project_id: st
 
 
 def trace_export_url(transport: Transport, session_id: str) -> str | None:
-    """The signed URL of a session's trace, None while it is being made.
+    """Get the signed URL of a session's trace, or None while the server still makes it.
 
-    Raises ``RequestFailedError`` if it could not be made.
+    Raises ``RequestFailedError`` if the server could not make the trace.
     """
     export = read(TraceExportResponse, get(transport, f"/sessions/{segment(session_id)}/trace_export"))
     if export.status == "failed":
@@ -153,7 +157,7 @@ def trace_export_url(transport: Transport, session_id: str) -> str | None:
 
 
 def checkpoint(run: str, checkpoint_id: str) -> str:
-    """The path of a checkpoint, whose id is ``kind/name`` (some servers: ``name``)."""
+    """Return the URL path of a checkpoint. ``checkpoint_id`` is ``kind/name``, on some servers ``name``."""
     parts = str(checkpoint_id).split("/")
     return f"/training_runs/{segment(run)}/checkpoints/" + "/".join(segment(part) for part in parts)
 

@@ -36,7 +36,7 @@ def create_sampling_session(
 
 
 def join_sampling_session(transport: Transport, sampling_session_id: str) -> int:
-    """A number of this client's own among those that share the sampling session."""
+    """Get a number that tells this client from the others that share the sampling session."""
     answer = post(transport, "/join_sampling_session", {"sampling_session_id": sampling_session_id})
     return read(JoinSamplingSessionResponse, answer).client_counter
 
@@ -44,7 +44,10 @@ def join_sampling_session(transport: Transport, sampling_session_id: str) -> int
 def sample(
     transport: Transport, sampling_session_id: str, seq_id: int, request: SampleRequest
 ) -> Promise[SampleResponse]:
-    """Submit one sample request. A 429 is backpressure: it is raised, not tried again here."""
+    """Submit one sample request.
+
+    A 429 is raised and not tried again here, because it must pause all samplers of this server and key.
+    """
     target = request.target_prompt_logprobs
     options = {
         "prompt_logprobs": request.prompt_logprobs,
@@ -62,7 +65,7 @@ def sample(
         "num_samples": request.num_samples,
         "prompt": json_codec.encode_model_input(request.prompt),
         "sampling_params": request.sampling_params.to_wire(),
-        # What is not asked for is not sent.
+        # Options with their default value are left out.
         **{name: value for name, value in options.items() if value},
     }
     read_sample = partial(_read_sample, request.num_samples)
@@ -70,7 +73,7 @@ def sample(
 
 
 def _read_sample(num_samples: int, result: Result) -> SampleResponse:
-    """The result of a request for ``num_samples`` sequences, in whichever format it came."""
+    """Read the proto or JSON result of a request for ``num_samples`` sequences."""
     if result.proto is None:
         response = json_codec.decode_sample(json_result(result, "sample", has="sequences"))
     else:

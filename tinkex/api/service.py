@@ -1,4 +1,4 @@
-"""The server as a whole, and sessions."""
+"""The endpoints for the flags of a server and for sessions."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from tinkex.types.custom_loss import CustomLossGraph, CustomLossInput
 
 PROTOCOL_VERSION = "0.38.0"
-"""The protocol version this client speaks; the hosted service gates on it."""
+"""The version of the protocol. The hosted service refuses clients with an old one."""
 
 
 def client_config(transport: Transport) -> ServerFlags:
-    """How the server wants to be spoken to; the defaults where it has no such endpoint or answers null."""
+    """Get the flags of the server, or the defaults if it has no such endpoint or answers null."""
     try:
         answer = post(transport, "/client/config", {"sdk_version": PROTOCOL_VERSION})
     except NotFoundError:
@@ -34,7 +34,7 @@ def client_config(transport: Transport) -> ServerFlags:
 
 
 def dynamic_config(transport: Transport) -> DynamicFlags:
-    """The flags that may change while a client lives; the defaults where there are none."""
+    """Get the flags that may change, or the defaults if the server has no such endpoint or answers null."""
     try:
         answer = post(transport, "/client/dynamic_config", {"sdk_version": PROTOCOL_VERSION}, tries=1)
     except NotFoundError:
@@ -43,7 +43,7 @@ def dynamic_config(transport: Transport) -> DynamicFlags:
 
 
 def create_session(transport: Transport, config: Config) -> CreateSessionResponse:
-    """Open a session with the tags, metadata, project and display name of ``config``."""
+    """Start a session with the tags, metadata, project and display name of ``config``."""
     payload: dict[str, Any] = {
         "type": "create_session",
         "tags": list(config.tags),
@@ -58,9 +58,9 @@ def create_session(transport: Transport, config: Config) -> CreateSessionRespons
 
 
 def heartbeat(transport: Transport, session_id: str, timeout: float) -> None:
-    """Tell the server that the session is in use. One try of ``timeout`` seconds.
+    """Tell the server that the session is in use, in one try of ``timeout`` seconds.
 
-    Raises ``SessionEndedError`` for an answer which says that the session is over.
+    Raises ``SessionEndedError`` if the answer means that the session has ended.
     """
     payload = {"type": "session_heartbeat", "session_id": session_id}
     try:
@@ -76,15 +76,15 @@ def heartbeat(transport: Transport, session_id: str, timeout: float) -> None:
 
 
 _SESSION_OVER = frozenset({401, 403, 404, 410})
-"""Statuses of a heartbeat that mean, whoever answers so, that the session is of no use any more."""
+"""Statuses of a heartbeat that mean that the session cannot be used any more, even if a proxy answers so."""
 _SESSION_UNTOUCHED = frozenset({402, 408, 409, 429})
-"""Refusals of a heartbeat that say nothing about the session."""
+"""Other 4xx statuses of a heartbeat that do not mean that the session has ended."""
 
 
 def finish_session(
     transport: Transport, session_id: str, status: str, detail: str | None, timeout: float, tries: int
 ) -> None:
-    """End the session for good; servers without this endpoint (404) drop it when its beats stop."""
+    """End a session. A server without this endpoint (404) ends the session when its heartbeats stop."""
     payload: dict[str, Any] = {"reason": {"type": status}}
     if detail is not None:
         payload["detail"] = detail
@@ -103,7 +103,7 @@ def create_custom_loss(
     inputs: Sequence[CustomLossInput],
     graph: CustomLossGraph,
 ) -> Promise[str]:
-    """Store a traced loss in the session; the result is its ``loss_id``."""
+    """Store a traced loss in a session; the result is its ``loss_id``."""
     payload: dict[str, Any] = {
         "type": "create_custom_loss",
         "session_id": session_id,

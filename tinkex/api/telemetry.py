@@ -1,4 +1,4 @@
-"""Reports of what happened to a session."""
+"""The endpoint for telemetry events."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _PROCESS = uuid.uuid4()
 def send_telemetry(
     transport: Transport, session_id: str, events: Sequence[dict[str, Any]], timeout: float
 ) -> None:
-    """Report ``events`` of one session. One try of ``timeout`` seconds."""
+    """Send ``events`` of one session, in one try of ``timeout`` seconds."""
     payload = {
         "session_id": session_id,
         "platform": platform.system(),
         "sdk_version": PROTOCOL_VERSION,
-        # The same for all sessions of a process, and another one in a forked child.
+        # This is the same for all sessions of a process, and different in a forked child.
         "process_uuid": str(uuid.uuid5(_PROCESS, str(os.getpid()))),
         "events": events,
     }

@@ -1,7 +1,7 @@
-"""The numbered requests of one model. The server runs them in the order of their ``seq_id``, from 1.
+"""The endpoints for the numbered requests of one model, which the server runs in the order of their ``seq_id``.
 
-Each function submits one request and returns the promise of its result. A request that is sent again under the
-same ``seq_id`` must be the same, and gets the same promise.
+Each function submits one request and returns the promise of its result. If a request is sent again with the same
+``seq_id``, it must be the same request, and the server answers with the same promise.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Batch:
-    """The work of a forward or forward-backward request."""
+    """The data and the loss of a forward or forward-backward pass."""
 
     data: Sequence[Datum]
     loss_fn: str
@@ -56,9 +56,10 @@ def forward_backward(
     final: Collection[int] = (),
     compress: bool = False,
 ) -> Promise[ForwardBackwardOutput]:
-    """Submit a forward or forward-backward pass in the given format; ``compress`` a proto body if possible.
+    """Submit a forward or forward-backward pass in the given format.
 
-    An answer with a status in ``final`` is not tried again.
+    ``compress`` compresses a proto body, if zstd is available. An answer with a status in ``final`` is not
+    tried again.
     """
     work = (model_id, seq_id, batch.data, batch.loss_fn, batch.loss_fn_config, batch.forward_only)
     kind = "Forward" if batch.forward_only else "ForwardBackward"
@@ -87,7 +88,7 @@ def forward_backward(
 def optim_step(
     transport: Transport, model_id: str, seq_id: int, params: AdamParams | OptimParams
 ) -> Promise[OptimStepResponse]:
-    """Submit an update of the weights by the gradients so far."""
+    """Submit an update of the weights with the accumulated gradients."""
     name = "adam_params" if isinstance(params, AdamParams) else "optimizer_params"
     payload = _payload("optim_step", model_id, seq_id, **{name: params.to_wire()})
     return _submit(transport, "/optim_step", payload, "OptimStep", _read_optim_step)
@@ -103,7 +104,7 @@ def save_weights(
     overwrite: bool = False,
     user_metadata: Mapping[str, str] | None = None,
 ) -> Promise[SaveWeightsResponse]:
-    """Submit a saving of weights and optimizer state under ``name``."""
+    """Submit a request to save the weights and the optimizer state under ``name``."""
     payload = _payload(
         "save_weights",
         model_id,
@@ -125,7 +126,7 @@ def load_weights(
     optimizer: bool,
     weights_access_token: str | None = None,
 ) -> Promise[LoadWeightsResponse]:
-    """Submit a loading of the weights saved at ``path``, with the ``optimizer`` state or without."""
+    """Submit a request to load the weights saved at ``path``, and with ``optimizer`` its state too."""
     payload = _payload(
         "load_weights",
         model_id,
@@ -146,7 +147,7 @@ def save_weights_for_sampler(
     ttl_seconds: int | None = None,
     user_metadata: Mapping[str, str] | None = None,
 ) -> Promise[SaveWeightsForSamplerResponse]:
-    """Submit a saving of the weights for samplers under ``name``."""
+    """Submit a request to save the weights for samplers under ``name``."""
     payload = _payload(
         "save_weights_for_sampler",
         model_id,
@@ -161,7 +162,7 @@ def save_weights_for_sampler(
 
 
 class OpenedSampler(NamedTuple):
-    """A sampling session on weights that have no name, or, on servers without such, their saved ``path``."""
+    """The result of ``open_sampler``: the id of a sampling session, or the path of weights saved for one."""
 
     sampling_session_id: str | None
     path: str | None
@@ -170,7 +171,7 @@ class OpenedSampler(NamedTuple):
 def open_sampler(
     transport: Transport, model_id: str, seq_id: int, sampling_session_seq_id: int, kind: SamplingClientKind
 ) -> Promise[OpenedSampler]:
-    """Submit the opening of a sampling session on the weights as they are."""
+    """Submit a request for a sampling session on the present weights, which are saved without a name."""
     payload = _payload(
         "save_weights_for_sampler",
         model_id,
@@ -190,7 +191,7 @@ def save_weights_external(
     ttl_seconds: int | None = None,
     age_encryption_recipients: Sequence[str] | None = None,
 ) -> Promise[SaveWeightsExternalResponse]:
-    """Submit a saving of the weights in a format for other programs."""
+    """Submit a request to save the weights under ``name`` in a format for other programs."""
     payload = _payload(
         "save_weights_external",
         model_id,
@@ -204,7 +205,7 @@ def save_weights_external(
 
 
 def _payload(request_type: str, model_id: str, seq_id: int, **fields: Any) -> dict[str, Any]:
-    """The body of a request, without the fields that are None."""
+    """Return the body of a request, without the fields that are None."""
     payload: dict[str, Any] = {"type": request_type, "model_id": model_id, "seq_id": seq_id}
     payload.update((name, value) for name, value in fields.items() if value is not None)
     return payload
@@ -221,7 +222,7 @@ def _submit(
 
 
 def _reader(kind: type[M]) -> ReadResult[M]:
-    """Reads the result that is a ``SaveWeightsResponse`` or the like, whose type on the wire is ``save_weights``."""
+    """Return the reader of results that are messages of class ``kind``."""
     return partial(_read_message, kind, _TYPES[kind])
 
 
@@ -239,9 +240,14 @@ def _read_message(kind: type[M], name: str, result: Result) -> M:
 
 
 def _read_optim_step(result: Result) -> OptimStepResponse:
-    # By hand: this is a hot path, and dataclasses-json is slow.
+    # dataclasses-json would be too slow here, since training calls this in every step.
     metrics = json_result(result, "optim_step", has="metrics").get("metrics")
-    return OptimStepResponse(None if metrics is None else json_codec.decode_metrics(metrics))
+    numbers = metrics is None or (
+        isinstance(metrics, dict) and all(type(value) in (int, float) for value in metrics.values())
+    )
+    if not numbers:
+        raise APIResponseValidationError("the metrics of an optim_step are not numbers by name", body=metrics)
+    return OptimStepResponse(metrics)
 
 
 def _read_opened_sampler(result: Result) -> OpenedSampler:
@@ -257,7 +263,7 @@ def _read_opened_sampler(result: Result) -> OpenedSampler:
 
 
 def _read_forward_backward(batch: Batch, result: Result) -> ForwardBackwardOutput:
-    """The result of a pass over ``batch``, in whichever format it came."""
+    """Read the proto or JSON result of a pass over ``batch``."""
     if result.proto is None:
         name = "forward" if batch.forward_only else "forward_backward"
         # Some servers call a forward pass by the other name.

@@ -11,6 +11,7 @@ import click
 from tinkex.cli import call as calls
 from tinkex.cli.failures import CallFailed
 from tinkex.cli.output import show
+from tinkex.local import KEY_VARIABLE
 
 
 @click.command()
@@ -25,7 +26,7 @@ from tinkex.cli.output import show
 )
 @click.option(
     "--api-key",
-    envvar="TINKEX_LOCAL_API_KEY",
+    envvar=KEY_VARIABLE,
     show_envvar=True,
     help="The key to ask for. [default: any will do] Given here, it can be seen in the list of processes.",
 )

@@ -1,1 +1,1 @@
-"""Threads, futures, limits and fork. Knows nothing of the API."""
+"""Threads, futures, limits, and forked processes. Nothing here knows the API."""

@@ -48,8 +48,9 @@ class DaemonExecutor(Executor):
         """Run ``task`` on a thread of this executor; an error that it raises is logged.
 
         A task that has given an error to a future returns it, so that it can be kept without the variables in
-        its traceback; see ``forget_variables``. The task sees the context variables of the caller, such as the span that a tracer has open. Raises
-        ``RuntimeError`` if the executor is shut down, or if no thread can be started and none is running.
+        its traceback; see ``forget_variables``. The task sees the context variables of the caller, such as the
+        span that a tracer has open. Raises ``RuntimeError`` if the executor is shut down, or if no thread can
+        be started and none is running.
         """
         entry = (contextvars.copy_context(), task)
         with self._changed:

@@ -1,4 +1,4 @@
-"""``APIFuture``: the result of work on the server, when it comes."""
+"""``APIFuture``, the future of work on a server, and the decorators that make blocking and ``_async`` methods."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 Twin = Callable[[Callable[..., object]], Callable[P, R]]
-"""A decorator that turns a declaration, a method with a name and a docstring alone, into a method."""
+"""A decorator of a declaration, which is a method with a name and a docstring but no body."""
 
 
 class HasCause(Protocol):
-    """Knows what goes wrong at present, None if nothing does."""
+    """An object that knows why work takes long."""
 
     cause: str | None
+    """The present trouble, or None."""
 
 
 class APIFuture(Future[T]):
     """A ``concurrent.futures.Future`` that can also be awaited.
 
-    ``result(timeout)`` blocks and can be interrupted by Ctrl-C; ``concurrent.futures.wait`` and
-    ``as_completed``, ``add_done_callback`` and ``asyncio.wrap_future`` work as on any other.
-    ``cancel()`` succeeds until the result is there; the server is told where it can be.
+    ``result(timeout)`` blocks, and Ctrl-C interrupts it. ``concurrent.futures.wait``, ``as_completed``,
+    ``add_done_callback`` and ``asyncio.wrap_future`` work as with any other future. ``cancel()`` succeeds until
+    the result is there. If the server supports it, it is told that the result is not needed any more.
     """
 
     def __init__(self, what: str = "", trouble: HasCause | None = None) -> None:
-        """``what`` is waited for; ``trouble`` knows why it takes its time. Both are for error messages."""
+        """Make a pending future. ``what`` names the work, and ``trouble`` its problems, in error messages."""
         super().__init__()
         self._what = what or "the result"
         self._trouble = trouble
@@ -43,16 +44,19 @@ class APIFuture(Future[T]):
         self._first_cancel = threading.Lock()
 
     def result(self, timeout: float | None = None) -> T:
-        """The result, waited for at most ``timeout`` seconds; raises ``TimeoutError`` then, saying for what."""
+        """Block for the result and return it.
+
+        Raises the error of the work if it failed, and ``TimeoutError`` after ``timeout`` seconds.
+        """
         try:
             return super().result(timeout)
         except concurrent.futures.TimeoutError:
-            if self.done():  # it is the error of the work itself
+            if self.done():  # the work itself failed with a TimeoutError
                 raise
             raise concurrent.futures.TimeoutError(self._not_yet(timeout)) from None
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        """The error of the work, None if it succeeded; waits as ``result`` does."""
+        """Block until the work is done; return its error, or None if it succeeded."""
         try:
             return super().exception(timeout)
         except concurrent.futures.TimeoutError:
@@ -67,18 +71,18 @@ class APIFuture(Future[T]):
         )
 
     def __await__(self) -> Generator[Any, None, T]:
-        import asyncio  # costs as much to import as half the package
+        import asyncio
 
         return asyncio.wrap_future(self).__await__()
 
     async def result_async(self, timeout: float | None = None) -> T:
-        """The result, awaited for at most ``timeout`` seconds."""
+        """Await the result for at most ``timeout`` seconds and return it."""
         import asyncio
 
         return await asyncio.wait_for(asyncio.wrap_future(self), timeout)
 
     def cancel(self) -> bool:
-        """Give up on the result; False if it is already there."""
+        """Give up the result; return False if it is already there."""
         cancelled = super().cancel()
         if cancelled and self._first_cancel.acquire(blocking=False):
             # ``wait`` and ``as_completed`` see a cancelled future only once this has been called.
@@ -89,9 +93,9 @@ class APIFuture(Future[T]):
         return cancelled
 
     def fulfil(self, work: Callable[[], T]) -> BaseException | None:
-        """Set the outcome of ``work()``, be it a value or an error; nothing happens if cancelled meanwhile.
+        """Call ``work`` and set its value or its error as the outcome, unless the future is cancelled.
 
-        Returns the error, whose traceback still has the variables of ``work``; see ``forget_variables``.
+        Return the error, so that ``forget_variables`` can clear its traceback, or None.
         """
         if self.cancelled():
             return None
@@ -108,7 +112,7 @@ class APIFuture(Future[T]):
         return None
 
     def fail(self, error: BaseException) -> BaseException:
-        """Set an error, unless there is an outcome already; returns the error."""
+        """Set ``error`` as the outcome, unless there is an outcome already, and return it."""
         try:
             self.set_exception(error)
         except InvalidStateError:
@@ -117,7 +121,7 @@ class APIFuture(Future[T]):
 
 
 def finished(value: T) -> APIFuture[T]:
-    """A future that already has its result."""
+    """Return a future that already has its result."""
     future: APIFuture[T] = APIFuture()
     future.set_result(value)
     return future
@@ -133,7 +137,7 @@ def blocking(method: Callable[P, APIFuture[T]]) -> Callable[P, T]:
 
 
 def future_of(method: Callable[P, T]) -> Twin[P, APIFuture[T]]:
-    """The ``_async`` twin of a ``blocking`` method: the call returns the future, and does not block."""
+    """Make the ``_async`` twin of a ``blocking`` method: a method that returns the future at once."""
     start: Callable[P, APIFuture[T]] = _unblocked(method)
 
     def twin(*args: P.args, **kwargs: P.kwargs) -> APIFuture[T]:
@@ -143,7 +147,10 @@ def future_of(method: Callable[P, T]) -> Twin[P, APIFuture[T]]:
 
 
 def at_once(method: Callable[P, APIFuture[T]]) -> Twin[P, Coroutine[Any, Any, APIFuture[T]]]:
-    """The ``_async`` twin of a method that returns a future: awaiting the call gives the future, as officially."""
+    """Make the ``_async`` twin of a method that returns a future: a coroutine function of that future.
+
+    The official SDK has such twins: awaiting the call gives the future, and awaiting the future the result.
+    """
 
     async def twin(*args: P.args, **kwargs: P.kwargs) -> APIFuture[T]:
         return method(*args, **kwargs)
@@ -152,9 +159,9 @@ def at_once(method: Callable[P, APIFuture[T]]) -> Twin[P, Coroutine[Any, Any, AP
 
 
 def awaited(method: Callable[P, Awaitable[T]]) -> Twin[P, Coroutine[Any, Any, T]]:
-    """The ``_async`` twin of a method that returns a future: awaiting the call gives the result.
+    """Make the ``_async`` twin of a method that returns a future: a coroutine function of the result.
 
-    ``method`` may also be a ``blocking`` method that makes a client; the twin does not block.
+    ``method`` may also be a ``blocking`` method; the twin does not block.
     """
     start: Callable[P, APIFuture[T]] = _unblocked(method)
 
@@ -165,9 +172,9 @@ def awaited(method: Callable[P, Awaitable[T]]) -> Twin[P, Coroutine[Any, Any, T]
 
 
 def _declared(function: Callable[P, R], method: Callable[P, Any], returns: str) -> Twin[P, R]:
-    """A decorator that gives ``function``, named and described as in a declaration.
+    """Return a decorator that replaces a declaration by ``function``, with the declaration's name and docstring.
 
-    ``inspect.signature`` shows the parameters of ``method``, and ``returns`` as what the function returns.
+    ``inspect.signature`` of it shows the parameters of ``method`` and the return annotation ``returns``.
     """
 
     def decorate(declaration: Callable[..., object]) -> Callable[P, R]:
@@ -180,11 +187,11 @@ def _declared(function: Callable[P, R], method: Callable[P, Any], returns: str) 
 
 
 def _unblocked(method: Callable[P, Any]) -> Any:
-    """The method that returns a future: the one that ``blocking`` was applied to, or ``method`` itself."""
+    """Return the method to which ``blocking`` was applied, or ``method`` itself if it is not ``blocking``."""
     return getattr(method, "__wrapped__", method)
 
 
 def _result_of(method: Callable[P, APIFuture[T]]) -> str:
-    """The annotation of the result: ``int`` for a method annotated with ``APIFuture[int]``."""
+    """Return the annotation of the result: ``int`` for a method annotated with ``APIFuture[int]``."""
     annotation: str = method.__annotations__["return"]
     return annotation.removeprefix("APIFuture[").removesuffix("]")

@@ -1,4 +1,4 @@
-"""Whether something can still be used, and the error that says why not."""
+"""The lifetime of a session or a client: whether it can still be used, and the error if it cannot."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ E = TypeVar("E", bound=BaseException)
 
 
 class Lifetime:
-    """The life of a session, or of a client that lives within one.
+    """The lifetime of a session, or of a client within a session.
 
-    It ends once: by itself (``end``: a server ended the session, the state of a model became unknown) or
-    because its owner closed it (``close``, which also replaces the error of an earlier ``end``). From then on
-    ``check`` raises a fresh copy of the error. A child is over as soon as its ``parent`` is. Safe to use from
-    many threads and after a fork, for it has no lock: each field is replaced in one step.
+    ``end`` ends it because of an error: the server ended the session, or the state of a model became unknown.
+    ``close`` ends it because the owner closed it, and replaces the error of an earlier ``end``. From then on
+    ``check`` raises a fresh copy of the error. A lifetime also ends with its ``parent``.
+
+    The methods may be called from any thread and after a fork. There is no lock, because each field is replaced
+    in one atomic step.
     """
 
     def __init__(self, parent: Lifetime | None = None) -> None:
@@ -26,7 +28,7 @@ class Lifetime:
         self._before_use: collections.deque[Callable[[], None]] = collections.deque(maxlen=1)
 
     def check(self) -> None:
-        """Raise the error that ended this, or its parent, if one did."""
+        """Raise the error that ended this lifetime or its parent, if one of them has ended."""
         if self._parent is not None:
             self._parent.check()
         while self._before_use:
@@ -41,7 +43,7 @@ class Lifetime:
 
     @property
     def is_open(self) -> bool:
-        """Whether neither ``end`` nor ``close`` has been called; the parent is not asked."""
+        """Whether neither ``end`` nor ``close`` has been called. The parent does not count."""
         return self._closed is None and self._ended is None
 
     @property
@@ -50,20 +52,20 @@ class Lifetime:
         return self._closed is not None
 
     def end(self, error: BaseException) -> None:
-        """Be over because of ``error``; the first one counts."""
+        """End this lifetime because of ``error``. A second call has no effect."""
         self._ended = self._ended or error
 
     def close(self, error: BaseException) -> None:
-        """Be over because the owner wants it; the first one counts."""
+        """End this lifetime because the owner closed it. A second call has no effect."""
         self._closed = self._closed or error
 
     def before_next_use(self, hook: Callable[[], None]) -> None:
-        """Call ``hook`` once, at the next ``check``; a later one replaces it."""
+        """Call ``hook`` once, in the next ``check``. A later hook replaces it."""
         self._before_use.append(hook)
 
 
 def fresh_copy(error: E) -> E:
-    """``error`` again, with the same cause and a traceback of its own: each place that raises one adds to it."""
+    """Return a copy of ``error`` with the same cause, so that several places can raise it with own tracebacks."""
     fresh = copy.copy(error)
     fresh.__cause__ = error.__cause__
     return fresh

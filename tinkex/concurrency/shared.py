@@ -1,4 +1,4 @@
-"""One object for each key, shared by everybody in the process who asks for it."""
+"""Objects that the clients of a process share, one for each key."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ V = TypeVar("V")
 
 
 class Shared(Generic[K, V]):
-    """Makes an object for a key when it is first asked for, and forgets it when nobody holds it any more."""
+    """Makes an object when its key is first used, and forgets it when nobody refers to it any more."""
 
     def __init__(self, make: Callable[[K], V]) -> None:
         self._make = make
@@ -23,8 +23,8 @@ class Shared(Generic[K, V]):
         renew_after_fork(self)
 
     def of(self, key: K) -> V:
-        """The object of ``key``; hold it for as long as it is used."""
-        with self._lock:  # the setdefault of a weak dictionary is not atomic, as that of a plain one is
+        """Return the object of ``key``. The caller must keep a reference to it for as long as it uses it."""
+        with self._lock:  # unlike that of a plain dictionary, the setdefault of a weak one is not atomic
             found = self._living.get(key)
             if found is None:
                 found = self._living[key] = self._make(key)

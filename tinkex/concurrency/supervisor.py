@@ -1,4 +1,4 @@
-"""The children of a service: started on an executor, listed while they live, closed together."""
+"""The clients of a service: they are created on an executor, listed while they are in use, and closed together."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Self = TypeVar("Self", bound="Created")
 
 
 class Created:
-    """A client that is also the finished future of itself.
+    """A client that is also a finished future of itself.
 
-    In the official SDK creating a client gives a future that acts as the client; so here
-    ``service.create_sampling_client(...).result()`` and ``await`` work too, and give the client.
+    In the official SDK, creating a client returns a future that also acts as the client. To run the same
+    programs, a client here has the methods of a future: ``result()`` and ``await`` return the client itself.
     """
 
     def result(self: Self, timeout: float | None = None) -> Self:
@@ -41,7 +41,7 @@ class Created:
 
 
 class Child(Protocol):
-    """A client that a supervisor can end."""
+    """A client that a supervisor can close."""
 
     def close(self) -> None:
         """Close the client."""
@@ -51,10 +51,10 @@ C = TypeVar("C", bound=Child)
 
 
 class ClientSupervisor:
-    """Starts clients on a ``concurrent.futures`` executor and keeps track of those that live.
+    """Creates clients on a ``concurrent.futures`` executor, and knows those that are in use.
 
-    It stands in for a supervisor process: a child that fails to start leaves nothing behind and harms
-    no other. Children are held weakly, so one that nobody uses any more drops out by itself.
+    A client that cannot be created leaves nothing behind and affects no other. Clients are held weakly, so a
+    client that nobody uses any more is forgotten.
 
     Example::
 
@@ -78,7 +78,7 @@ class ClientSupervisor:
         renew_after_fork(self)
 
     def start_child(self, make: Callable[[], C]) -> APIFuture[C]:
-        """Run ``make`` on the executor; the future of the client it returns."""
+        """Run ``make`` on the executor; return the future of the client that it makes."""
         future: APIFuture[C] = APIFuture()
 
         self._run(partial(self._start, make, future))
@@ -89,7 +89,7 @@ class ClientSupervisor:
         return self._children.all()
 
     def shutdown(self) -> None:
-        """Close all children; those still being made are closed as soon as they are."""
+        """Close all clients. Clients that are still being created are closed as soon as they exist."""
         with self._lock:
             self._shut_down = True
             children = self._children.all()

@@ -1,4 +1,4 @@
-"""Tracebacks of errors that are kept: their lines, without the variables."""
+"""Removes the variables from the tracebacks of errors that are kept."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from types import FrameType
 
 
 def forget_variables(error: BaseException | None) -> None:
-    """Drop the variables of all finished calls in the traceback of ``error`` and of its causes.
+    """Remove the variables of all finished calls from the traceback of ``error`` and of its causes.
 
-    An error that a future keeps would otherwise keep what those calls had: the client, and with it the session
-    and its heartbeats, until the garbage collector finds the cycle. To be called where the calls are over; the
-    variables of those that still run stay.
+    Otherwise an error that a future keeps would keep these variables alive: the client, and with it the session
+    and its heartbeats, until the garbage collector finds the cycle. The variables of calls that still run stay, so
+    this must be called when the calls have ended.
     """
     for _ in range(10):  # causes of causes, which could be a circle
         if error is None:
@@ -25,7 +25,7 @@ def forget_variables(error: BaseException | None) -> None:
 
 
 def _clear_callers(frame: FrameType | None) -> None:
-    """Clear ``frame`` and those that called it, up to the first one that still runs: all beyond it do, too."""
+    """Clear ``frame`` and its callers, up to the first that still runs. All callers beyond it still run too."""
     while frame is not None and _clear(frame):
         frame = frame.f_back
 

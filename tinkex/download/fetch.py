@@ -13,9 +13,10 @@ from requests.adapters import HTTPAdapter
 
 from tinkex.config import Config
 from tinkex.download.digests import Digest, digest_of
-from tinkex.errors import APIConnectionError, APIResponseValidationError, APIStatusError, status_error
+from tinkex.errors import APIConnectionError, APIResponseValidationError, APIStatusError
 from tinkex.http.causes import BROKEN
 from tinkex.http.connections import CuttableAdapter
+from tinkex.http.refusal import status_error
 from tinkex.http.retry import backoff, is_retryable, retry_after
 
 CHUNK = 128 << 10

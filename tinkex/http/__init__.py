@@ -1,1 +1,1 @@
-"""One ``Transport`` per client: connections, credentials, retries. Nothing here knows what a model is."""
+"""HTTP: a ``Transport`` for each client, with connections, credentials and retries. It knows nothing of models."""

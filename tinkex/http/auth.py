@@ -1,4 +1,4 @@
-"""Credentials: a fixed key, a command that prints one, and the short-lived JWT a server may want instead."""
+"""Credentials: a fixed key, a command that prints a credential, and a short-lived JWT."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from typing import Any, NamedTuple, Protocol, TypeGuard
 
 from tinkex.concurrency.at_fork import renew_after_fork
 from tinkex.config import is_credential
-from tinkex.errors import ConfigError, parse_json
+from tinkex.errors import ConfigError
+from tinkex.http.json_text import parse_json
 
 COMMAND_TIMEOUT = 30.0
 EXPIRY_MARGIN = 60.0
-"""Seconds before its end at which a JWT is no longer used."""
+"""A JWT is not used any more in the last seconds before it expires."""
 RETRY_SECONDS = 5.0
-"""Between attempts to renew a credential that still holds."""
+"""Seconds between the attempts to renew a credential that is still valid."""
 _LATEST = 2.0**53
-"""Floats count every second up to here."""
+"""The latest point in time. Up to this number, floats represent every second exactly."""
 
 
 class Credential(Protocol):
-    """What goes into the ``X-API-Key`` header."""
+    """The source of the value of the ``X-API-Key`` header."""
 
     def get(self) -> str:
-        """The present value."""
+        """Return the present value."""
 
     def renew(self, refused: str) -> bool:
-        """Whether there is another value than the one that was ``refused``."""
+        """Return whether there is now another value than the one that was ``refused``."""
 
 
 class FixedKey:
@@ -49,7 +50,7 @@ class FixedKey:
 
 
 class _Value(NamedTuple):
-    """A credential and its times, always read and replaced as one."""
+    """A credential, when to renew it, and when it expires. It is replaced as a whole, so a reader needs no lock."""
 
     text: str = ""
     renew_at: float = 0.0
@@ -57,10 +58,10 @@ class _Value(NamedTuple):
 
 
 class RenewedCredential:
-    """A credential fetched on demand and renewed before it ends.
+    """A credential that is fetched when it is needed, and renewed before it expires.
 
-    ``fetch`` makes the network call or runs the command; it never runs under the lock. One thread
-    fetches for all: while the old value still holds the others go on with it, else they wait for the new.
+    ``fetch`` makes the network call or runs the command; the lock is not held meanwhile. One thread fetches for
+    all. The other threads use the old value while it is valid, and then wait for the new one.
     """
 
     def __init__(self, fetch: Callable[[], str]) -> None:
@@ -99,14 +100,14 @@ class RenewedCredential:
         try:
             text = self._fetch()
         except Exception as error:
-            # Where the old value still holds it goes on holding, and is renewed a little later.
+            # If the old value is still valid, it is kept, and the next attempt to renew it comes a little later.
             later = self._value if wait else self._value._replace(renew_at=time.time() + RETRY_SECONDS)
             self._settle(later)
             fetching.set_exception(error)
             if wait:
                 raise
         except BaseException:
-            # Ctrl-C is for this thread alone; the others try themselves.
+            # Ctrl-C interrupts only this thread; the others fetch themselves.
             self._settle(self._value)
             fetching.set_result(False)
             raise
@@ -125,8 +126,8 @@ class RenewedCredential:
 
 
 def command_credential(command: str) -> RenewedCredential:
-    """Return the credential that ``command`` prints on its standard output; the shell runs it, at most 30 s."""
-    import subprocess  # here, for few need it
+    """Return the credential that the shell command ``command`` prints, which may take at most 30 seconds."""
+    import subprocess
 
     def run() -> str:
         printed, status = b"", 0
@@ -145,14 +146,14 @@ def command_credential(command: str) -> RenewedCredential:
             if is_credential(value):
                 return value
             problem = "must print one credential, a single word of ASCII, and printed something else"
-        # Neither this message nor an error chained to it repeats the output, which may hold a credential.
+        # The output may contain a credential, so neither this message nor a chained error repeats it.
         raise ConfigError(f"the credential command {problem}")
 
     return RenewedCredential(run)
 
 
 def claims_of(token: str) -> dict[str, Any] | None:
-    """Return the claims of a JWT, or None if ``token`` is no JWT."""
+    """Return the claims of a JWT, or None if ``token`` is not a JWT."""
     try:
         payload = token.split(".")[1]
         claims = parse_json(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
@@ -162,7 +163,10 @@ def claims_of(token: str) -> dict[str, Any] | None:
 
 
 def _lifetime(value: str) -> tuple[float, float]:
-    """``(renew at, ends at)``: half the life of a JWT, 10 % either way; other values are kept for an hour."""
+    """Return when to renew a credential, and when it expires.
+
+    A JWT is renewed after half its life, plus or minus 10 %. Other credentials are kept for an hour.
+    """
     now = time.time()
     claims = claims_of(value) or {}
     begins_at, ends_at = claims.get("iat", now), claims.get("exp")
@@ -173,5 +177,5 @@ def _lifetime(value: str) -> tuple[float, float]:
 
 
 def _is_time(value: Any) -> TypeGuard[float]:
-    """Whether ``value`` is a point in time in seconds since 1970, as JWTs have it."""
+    """Return whether ``value`` is a point in time in seconds since 1970."""
     return type(value) in (int, float) and 0 <= value <= _LATEST

@@ -1,4 +1,4 @@
-"""What lies behind an error of requests, which wraps those of urllib3 and of the socket."""
+"""Finds the causes of an error of ``requests``, which wraps errors of urllib3 and of the socket."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ BROKEN = (
     OverflowError,
     MemoryError,
 )
-"""What is raised for a connection that fails, or an answer that ends early or is no HTTP."""
+"""The errors of a connection that fails, and of an answer that ends early or is not HTTP."""
 
 
 def never_connected(error: BaseException) -> bool:
-    """Whether the failure came before a connection stood, so that nothing can have arrived."""
+    """Return whether no connection was made, so that the server cannot have received anything."""
     return any(isinstance(cause, urllib3.exceptions.NewConnectionError) for cause in _chain(error))
 
 
 def cause_in_words(error: BaseException) -> str:
-    """The innermost reason in words; the outer layers repeat the address and object ids."""
+    """Return the text of the innermost cause. The outer errors add only the address and ids of objects."""
     causes = [cause for cause in _chain(error) if isinstance(cause, OSError) and cause.strerror]
     return str(causes[-1].strerror) if causes else str(error)
 

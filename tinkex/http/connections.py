@@ -1,13 +1,15 @@
-"""A requests adapter whose connections can be cut while other threads wait on them."""
+"""An adapter of ``requests`` whose connections can be closed while other threads read from them."""
 
 from __future__ import annotations
 
 import collections
 import contextlib
 import email.errors
+import io
+import math
 import queue
 import socket
-import weakref
+import time
 from functools import partial
 from http.client import HTTPException, HTTPResponse
 from typing import Any
@@ -17,15 +19,17 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from tinkex.concurrency.living import Living
+
 
 class CuttableAdapter(HTTPAdapter):
     """An ``HTTPAdapter`` whose ``close()`` ends every request in flight.
 
-    A long poll blocks its thread in a read for up to minutes; closing the pool does not wake it,
-    since a connection in use is not in the pool. So it remembers the connections that were made.
+    A long poll blocks its thread in a read for up to a minute. Closing the pool does not wake the thread, since
+    a connection in use is not in the pool, so this adapter remembers all connections that it makes.
 
-    It serves one host only, and leaves out what the protocol has no use for: together that is a quarter of
-    the cost of a call.
+    The adapter serves one host only, and omits features that the protocol does not use. Both together save a
+    quarter of the cost of a call.
     """
 
     _pool: Any = None
@@ -54,13 +58,13 @@ class CuttableAdapter(HTTPAdapter):
 
     def get_connection_with_tls_context(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         """Return the pool of the one host that this adapter serves."""
-        # requests would look the pool up by URL and TLS settings, which are the same for every call here.
+        # requests would look up the pool by URL and TLS settings, which are the same for all calls here.
         if self._pool is None:
             self._pool = super().get_connection_with_tls_context(request, *args, **kwargs)
         return self._pool
 
     def build_response(self, req: Any, resp: Any) -> Response:
-        """The answer without cookies and a guess at its encoding."""
+        """Return the answer without extracting cookies and guessing an encoding."""
         response = Response()
         response.status_code = resp.status
         response.headers = resp.headers
@@ -70,49 +74,49 @@ class CuttableAdapter(HTTPAdapter):
         return response
 
     def close(self) -> None:
-        """Let go of all connections, and shut those in use: requests in flight fail at once."""
+        """Close all connections, also those in use, so that requests in flight fail at once."""
         self._connections.cut()
         super().close()
 
 
 class _Connections:
-    """The connections of one adapter, remembered weakly."""
+    """The connections of one adapter, to which it refers weakly."""
 
     def __init__(self) -> None:
-        self._made: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        self._made: Living[Any] = Living()
         self._cut = False
 
     def add(self, connection: Any) -> None:
         """Remember ``connection``, which is not connected yet."""
         connection.siblings = self
-        self._made[id(connection)] = connection
+        self._made.add(connection)
 
     def connected(self, connection: Any) -> None:
-        """To be told when a connection stands, for it may stand only after the cut."""
+        """Shut a connection that has just been established, if ``cut`` has been called meanwhile."""
         if self._cut:
             _shut(connection)
 
     def cut(self) -> None:
-        """Shut them all, now and as soon as they stand."""
+        """Shut all connections, including those that are being established."""
         self._cut = True
-        # Taken in one step, for other threads add to them.
-        for reference in self._made.valuerefs():
-            _shut(reference())
+        for connection in self._made.all():
+            _shut(connection)
 
 
 def _shut(connection: Any) -> None:
     sock = getattr(connection, "sock", None)
     if sock is not None:
-        with contextlib.suppress(OSError):
+        # The stand-in for a socket of an answer that vcrpy plays back has nothing to shut.
+        with contextlib.suppress(OSError, AttributeError):
             sock.shutdown(socket.SHUT_RDWR)
 
 
 class _Idle:
-    """The idle connections of a pool, the latest used first, as many as there are.
+    """The idle connections of a pool, without a limit. The connection that was used last is taken first.
 
-    urllib3's own is a bounded queue that is filled beforehand with a placeholder for every connection there
-    might be, which takes milliseconds for the thousands that a sampler may need. It also has a lock, which
-    a fork can catch held; this has none.
+    urllib3 uses a bounded queue, which it fills with a placeholder for every possible connection. That takes
+    milliseconds for the thousands of connections that a sampler may need. The queue also has a lock, which a fork
+    may copy while it is held; this class has none.
     """
 
     def __init__(self, maxsize: int) -> None:
@@ -133,13 +137,13 @@ class _Idle:
 
 
 SMALL = 16 * 1024
-"""Bodies up to this size travel in one piece with their head."""
+"""A body of up to this many bytes is sent together with the head of the request."""
 
 
 class _Watched:
-    """Mixed into a connection: tells its siblings when it stands, and sends a small request in one piece.
+    """A mixin of connections that reports when they are established, and sends small requests in one piece.
 
-    urllib3 sends head and body apart, which is two system calls and two packets for every call of the API.
+    urllib3 sends the head and the body separately, which takes two system calls and two packets for each request.
     """
 
     siblings: _Connections
@@ -168,11 +172,57 @@ class _Watched:
         self.siblings.connected(self)
 
 
+SLOWEST = 16 * 1024
+"""Bytes a second: an answer that takes its time must come at this rate at least."""
+
+
+class _Paced(io.RawIOBase):
+    """Reads from a socket, and gives up on an answer that goes on without getting anywhere.
+
+    The time-out of a socket is for each single read, so a byte now and then would keep a call going for ever.
+    From its first bytes on, an answer has ``seconds``, and after its head one more for every ``SLOWEST`` bytes.
+    """
+
+    def __init__(self, raw: io.RawIOBase, seconds: float) -> None:
+        self._raw = raw
+        self._seconds = seconds
+        self._deadline = math.inf
+        self.in_head = True
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        count = self._raw.readinto(buffer)
+        now = time.monotonic()
+        if self._deadline == math.inf:
+            self._deadline = now + self._seconds
+        elif now > self._deadline:
+            raise TimeoutError(f"the answer was not complete within {self._seconds:g} s")
+        if count and not self.in_head:
+            self._deadline += count / SLOWEST
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
 class _CheckedResponse(HTTPResponse):
-    """Refuses two things that its base class takes for a valid answer."""
+    """Refuses three things that its base class takes for a valid answer, or waits for without end."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        seconds = sock.gettimeout()
+        self._paced: _Paced | None = None
+        if seconds is not None:
+            self._paced = _Paced(self.fp.detach(), seconds)
+            self.fp = io.BufferedReader(self._paced)
 
     def begin(self) -> None:
         super().begin()
+        if self._paced is not None:
+            self._paced.in_head = False
         # A head that breaks off is parsed as far as it goes. urllib3 would only log it, with whatever it holds.
         if any(isinstance(defect, _BROKEN_HEAD) for defect in self.msg.defects):
             self.close()
@@ -201,7 +251,7 @@ class _HTTPSConnection(_Watched, HTTPSConnection):
 
 
 class _Tracking:
-    """Mixed into a connection pool: enters the connections it makes among their siblings."""
+    """A mixin of connection pools that records the connections that they make."""
 
     QueueCls: Any = _Idle
 

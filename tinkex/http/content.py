@@ -1,4 +1,4 @@
-"""Reading the content of an answer in bounded memory, whatever the server declares or sends."""
+"""Reads the content of an answer in bounded memory, whatever the server declares or sends."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import urllib3
 from urllib3.exceptions import DecodeError
 
 AT_ONCE = 1 << 20
-"""Bytes that are read or inflated in one step where nobody has said how many there are."""
+"""The bytes that are read or decompressed in one step if the size of the content is unknown."""
 TRUSTED = 16 << 20
-"""Bytes of memory that are taken on the word of ``Content-Length`` alone."""
+"""The most bytes of memory that are allocated because of ``Content-Length``, before any content has come."""
 _AUTOMATIC = zlib.MAX_WBITS | 32
-"""Tells zlib to find out by itself whether it is given gzip or deflate."""
+"""The window size with which zlib detects whether data is gzip or deflate."""
 
 
 class TooLarge(Exception):

@@ -1,4 +1,4 @@
-"""Where a base URL really leads."""
+"""Turns the base URL of a config into an HTTP address, starting the embedded server if necessary."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from tinkex.config import Config
 
 
 def resolve(config: Config) -> tuple[str, str | None]:
-    """``(http address, key)`` of ``config``; ``local://`` starts the embedded server if it does not run yet."""
+    """Return the HTTP address and the API key for ``config``.
+
+    For ``local://`` the embedded server is started, if it does not run yet.
+    """
     if not config.is_local:
         return config.base_url, config.api_key
-    # By name, for the embedded server stands above this floor: it is a face of the package, as the command
-    # line is, and needs packages that the client does not.
+    # Imported by name, because the layer of the embedded server is above this one, and it needs packages that
+    # the client does not.
     local = importlib.import_module("tinkex.local")
     server = local.embedded(config.local_directory)
     return server.base_url, server.api_key

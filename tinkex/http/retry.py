@@ -1,4 +1,4 @@
-"""When to try a request again, and how long to wait before."""
+"""The rules for retries: which answers are tried again, and after how many seconds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ JITTER = 0.25
 
 
 def is_retryable(status: int, headers: Mapping[str, str]) -> bool:
-    """408, 409, 429 and 5xx are tried again, unless the server's ``x-should-retry`` says otherwise."""
+    """Return whether to try again after this status: 408, 409, 429 and 5xx.
+
+    The header ``x-should-retry`` of the answer overrides this.
+    """
     advice = headers.get("x-should-retry")
     if advice in ("true", "false"):
         return advice == "true"
@@ -24,25 +27,29 @@ def is_retryable(status: int, headers: Mapping[str, str]) -> bool:
 
 
 def backoff(attempt: int, first: float, longest: float) -> float:
-    """Seconds to wait after try number ``attempt`` (from 1): doubling from ``first`` to ``longest``, with jitter."""
+    """Return the seconds to wait after try number ``attempt`` (from 1).
+
+    The wait doubles from ``first`` up to ``longest``, with a jitter of 25 % either way.
+    """
     return min(first * 2.0 ** min(attempt - 1, 30), longest) * random.uniform(1 - JITTER, 1 + JITTER)
 
 
 def longest_backoff(attempt: int, first: float, longest: float) -> float:
-    """The most seconds that ``backoff`` gives for the same arguments."""
+    """Return the longest wait that ``backoff`` can return for the same arguments."""
     return min(first * 2.0 ** min(attempt - 1, 30), longest) * (1 + JITTER)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that the server asks to wait, or None if it asks for no wait that can be understood.
+    """Return the seconds that the server asks to wait, or None if no header can be understood.
 
-    Read are ``retry-after-ms``, and ``Retry-After`` in seconds or as a date. The wait can be as long as Python
-    can sleep; callers cut it to what they accept.
+    The headers are ``retry-after-ms``, and ``Retry-After`` with seconds or a date. The result is at most the
+    longest time that Python can sleep; callers limit it further.
     """
     millis = _number(headers.get("retry-after-ms"))
     if millis is not None:
         return min(millis / 1000, threading.TIMEOUT_MAX)
-    value = headers.get("Retry-After") or headers.get("retry-after")  # of an answer, or of an error
+    # The headers of an error are a plain dictionary with names in lower case.
+    value = headers.get("Retry-After") or headers.get("retry-after")
     seconds = _number(value)
     if seconds is None:
         seconds = _seconds_until(value)

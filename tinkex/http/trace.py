@@ -1,4 +1,4 @@
-"""W3C trace context: which span of the caller's a request belongs to (https://www.w3.org/TR/trace-context/)."""
+"""W3C trace context headers, which name the caller's span (https://www.w3.org/TR/trace-context/)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import sys
 
 
 def trace_headers() -> dict[str, str]:
-    """``traceparent`` and ``tracestate`` of OpenTelemetry's active span; nothing if there is none.
+    """Return ``traceparent`` and ``tracestate`` of the active OpenTelemetry span, or nothing if there is none.
 
-    Whoever has a span has imported OpenTelemetry, so it need never be imported here.
+    A program with a span has imported OpenTelemetry, so this module does not import it.
     """
     trace = sys.modules.get("opentelemetry.trace")
     if trace is None or not hasattr(trace, "get_current_span"):

@@ -1,4 +1,4 @@
-"""The way to one server with one credential: pooled connections, retries, typed errors."""
+"""The transport to one server with one credential: pooled connections, retries, typed errors."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from tinkex.errors import (
     APITimeoutError,
     ClientClosedError,
     TinkerError,
-    parse_json,
-    status_error,
 )
 from tinkex.http.auth import Credential, FixedKey, RenewedCredential, command_credential
 from tinkex.http.causes import BROKEN, cause_in_words, never_connected
 from tinkex.http.connections import CuttableAdapter
 from tinkex.http.content import TooLarge, read_content
 from tinkex.http.endpoint import resolve
+from tinkex.http.json_text import parse_json
+from tinkex.http.refusal import status_error
 from tinkex.http.retry import backoff, is_retryable, longest_backoff, retry_after
 from tinkex.http.trace import trace_headers
 from tinkex.http.trouble import Trouble, trouble_with
@@ -49,11 +49,11 @@ JSON = "application/json"
 PROTO = "application/x-protobuf"
 USER_AGENT = f"tinkex/{__version__} python/{'.'.join(map(str, sys.version_info[:3]))}"
 FIRST_CONTACT_TRIES = 2
-"""While a server has never answered, a failure to connect is more likely a wrong address than an outage."""
+"""The most tries until a server has answered once. Until then a wrong address is more likely than an outage."""
 
 
 class Response(NamedTuple):
-    """An HTTP answer, read completely. ``secrets`` are what was sent with the request and must not be shown."""
+    """An HTTP answer, read completely. ``secrets`` are credentials of the request, which must not be shown."""
 
     status: int
     headers: Mapping[str, str]
@@ -69,7 +69,7 @@ class Response(NamedTuple):
         return self.headers.get("Content-Type", "").startswith(PROTO)
 
     def json(self) -> Any:
-        """The content as JSON; raises ``APIResponseValidationError`` if it is not."""
+        """Return the content as JSON. Raises ``APIResponseValidationError`` if it is not JSON."""
         content = self.content
         for secret in self.secrets:
             if secret in content:  # some servers repeat what they were sent
@@ -85,8 +85,8 @@ class Response(NamedTuple):
 class Transport:
     """Sends requests to one server with one credential. Safe to use from many threads.
 
-    After ``close`` every request, also one in flight or waiting for its next try, raises
-    ``ClientClosedError``.
+    After ``close`` every request raises ``ClientClosedError``, including those in flight and those that wait for
+    their next try.
     """
 
     def __init__(self, config: Config) -> None:
@@ -99,7 +99,7 @@ class Transport:
         )
         digest = hashlib.sha256(repr((key, config.credential_cmd)).encode()).digest()
         self.identity: tuple[str, bytes] = (self.base_url, digest)
-        """Equal for transports to the same server with the same credential; does not give the credential away."""
+        """The server and a hash of the credential: equal for transports with the same server and credential."""
         self._key_sent = key or ""
         self._secret_headers = tuple(
             value for name, value in config.default_headers.items() if _SECRET_HEADER.search(name)
@@ -117,7 +117,7 @@ class Transport:
         return f"Transport({self.base_url!r})"
 
     def request(self, method: str, path: str, body: bytes | None = None, **options: Any) -> Response:
-        """``call`` for those who want the answer as it came."""
+        """Send one request as ``call`` does, and return its answer."""
         return self.call(method, path, body, read=_as_it_came, **options)
 
     def call(  # noqa: PLR0913  the options of a call are many, and each of them has a name
@@ -139,19 +139,18 @@ class Transport:
         doubt_proxies: bool = False,
         limit: int | None = None,
     ) -> T:
-        """Send one request, trying again what may succeed later; what ``read`` makes of its answer.
+        """Send one request, with retries, and return ``read(answer)``.
 
-        ``timeout`` (seconds, of one try's wait for data) and ``tries`` default to the config's. All tries
-        share one idempotency key. An answer that ``read`` refuses (``APIResponseValidationError``) is a
-        failed try like a broken connection, and so is a status below 200 or a redirect, unless it is in
-        ``expected``. A status in ``final`` is not tried again. With ``doubt_proxies`` a refusal counts only if
-        it is a JSON object, which is how a server refuses; others are tried again. ``limit`` is the largest
-        content of a result in bytes (``Config.max_result_bytes``), or 0 to leave the content unread; other
-        answers have ``Config.max_message_bytes`` at most.
+        ``timeout`` is how many seconds one try waits for data; it and ``tries`` are by default those of the config.
+        All tries have the same idempotency key. A try fails, as if the connection had broken, if ``read`` raises
+        ``APIResponseValidationError``, and if the status is below 200 or a redirect that is not in ``expected``.
+        A status in ``final`` is not tried again. With ``doubt_proxies`` a refusal that is not a JSON object is tried
+        again, because it may come from a proxy. ``limit`` is the largest content of the answer in bytes, by default
+        ``Config.max_message_bytes``; with 0 the content is not read.
 
-        Raises a child of ``APIStatusError`` for a refusal (unless ``raise_for_status`` is False: then ``read``
-        gets it), ``APIConnectionError`` if there was no answer, and what ``read`` raises. The error's ``sent``
-        says whether any of the tries may have been accepted.
+        Raises a subclass of ``APIStatusError`` for a refusal, ``APIConnectionError`` if there was no answer, and any
+        error that ``read`` raises. If ``raise_for_status`` is False, ``read`` gets the refusal instead. The ``sent``
+        attribute of an error says whether the server may have accepted one of the tries.
         """
         url = self._prefix + path
         if query:
@@ -218,7 +217,7 @@ class Transport:
                 self.wait(wait)
 
     def asked_wait(self, headers: Mapping[str, str]) -> float | None:
-        """The seconds that a server asks to wait for, ``Config.max_wait`` at most; None if it asks for none."""
+        """Return the wait in seconds that a server asks for, at most ``Config.max_wait``, or None."""
         asked = retry_after(headers)
         if asked is not None and asked > self.config.max_wait:
             logger.info(
@@ -229,7 +228,7 @@ class Transport:
         return asked
 
     def redact(self, text: str) -> str:
-        """``text`` with the credential in use, secret headers and all that looks like a key hidden."""
+        """Return ``text`` with the credential, the values of secret headers, and all that looks like a key hidden."""
         return redact(text, (self._key_sent, *self._secret_headers))
 
     def wait(self, seconds: float) -> None:
@@ -237,7 +236,7 @@ class Transport:
         end = time.monotonic() + seconds
         left = seconds
         while True:
-            # In two parts if a warning about the server falls due meanwhile.
+            # The wait has two parts if a warning about the server falls due meanwhile.
             if self._closed.wait(min(left, self.trouble.next_warning())):
                 raise ClientClosedError("the client was closed")
             self.trouble.warn_if_due()
@@ -246,7 +245,7 @@ class Transport:
                 return
 
     def use_jwt(self) -> None:
-        """From now on exchange the key for a short-lived JWT and send that."""
+        """Exchange the key for a short-lived JWT, from now on, and send the JWT instead."""
         key = self._credential
         self._credential = RenewedCredential(lambda: self.exchange(key))
 
@@ -266,7 +265,7 @@ class Transport:
         return token
 
     def close(self) -> None:
-        """End everything and let go of all connections."""
+        """Let all requests fail, also those in flight, and close all connections."""
         self._closed.set()
         self._session.close()
 
@@ -316,17 +315,22 @@ class Transport:
             del failure  # its traceback and this frame would keep one another alive
 
     def _exchange(self, request: requests.PreparedRequest, timeout: float) -> requests.Response:
-        """Send ``request``; the answer with its content still unread."""
+        """Send ``request``; return the answer, whose content has not been read yet."""
         timeouts = (self.config.connect_timeout, timeout)
-        # Session.send would add cookies, redirects and hooks, none of which the protocol has, for half as
-        # much again. Tracing and mocking tools put their own in its place; then they get their call.
+        # Session.send handles cookies, redirects and hooks, which the protocol does not use, and costs half as much
+        # again. If a tracing or mocking tool has replaced it, the replacement is called.
         if _session_send_is_replaced():
+            request.prepare_cookies({})  # requests looks into them where it is answered with a redirect
             settings = {**self._settings, "stream": True, "allow_redirects": False}
             return self._session.send(request, timeout=timeouts, **settings)
         return self._adapter.send(request, timeout=timeouts, **self._settings)
 
     def _read(self, raw: requests.Response, key: str, limit: int | None) -> Response:
         status = raw.status_code
+        if status < 200:
+            # An answer still comes behind it, which the next request on this connection would take for its own.
+            raw.close()
+            return Response(status, raw.headers, b"")
         secrets = self._secret_bytes
         if len(key) >= SHORTEST:
             secrets += (key.encode("latin-1"),)
@@ -335,7 +339,7 @@ class Transport:
             most = self.config.max_message_bytes if refused or limit is None else limit
             content = read_content(raw, most)
         except (TooLarge, urllib3.exceptions.DecodeError):
-            # The status of a refusal says enough, and so do the headers of an answer whose content is unwanted.
+            # A refusal without its content, and an answer whose content is not wanted, can still be used.
             if not refused and limit != 0:
                 raise
             content = b""
@@ -350,13 +354,13 @@ class Transport:
         return tries if self._answered else min(tries, FIRST_CONTACT_TRIES)
 
     def _longest_rest(self, attempt: int, limit: int) -> float:
-        """The longest time that the waits before the tries after number ``attempt`` take, in seconds."""
+        """Return the longest time in seconds that the waits before the tries after number ``attempt`` can take."""
         first, longest = self.config.retry_delay, self.config.retry_delay_max
         return sum(longest_backoff(at, first, longest) for at in range(attempt, self._limit(limit)))
 
     def _without_secrets(self, response: Response) -> Response:
-        """A refusal as it may be shown: some servers repeat in it what they were sent."""
-        # As Latin-1 any bytes are text and back again.
+        """Return a refusal with secrets hidden, because some servers repeat the request in it."""
+        # Decoding as Latin-1 turns any bytes into text, and encoding turns it back into the same bytes.
         content = self.redact(response.content.decode("latin-1")).encode("latin-1")
         return Response(response.status, self._clean(response.headers), content)
 
@@ -386,7 +390,7 @@ class Transport:
         self._closed = threading.Event()
         if closed:
             self._closed.set()
-        # The parent still talks over the old connections; dropping them here sends nothing.
+        # The parent still uses the old connections. Dropping them here sends nothing over them.
         self._connect()
 
 

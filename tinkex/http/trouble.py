@@ -1,4 +1,4 @@
-"""What goes wrong with one server, told to the log while it lasts."""
+"""Logs warnings while a server does not answer as it should."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from tinkex.concurrency.shared import Shared
 logger = logging.getLogger("tinkex")
 
 FIRST_WARNING = 5.0
-"""Seconds of trouble before the first warning: most troubles pass sooner."""
+"""Seconds of trouble before the first warning. Most troubles pass sooner."""
 NEXT_WARNING = 60.0
 """Seconds between two warnings about the same server."""
 
 
 class Trouble:
-    """The tries with one server that fail, from the first one until it answers again.
+    """The present trouble with one server, from the first failed try until the server answers again.
 
-    All clients of the server in this process share one, so that a thousand waiting results make one warning.
+    All clients of a server in this process share one object, so that a thousand waiting results cause one warning.
     """
 
     def __init__(self, base_url: str) -> None:
         self.base_url = base_url
         self.cause: str | None = None
-        """Why the last try failed; None while all is well."""
+        """Why the last try failed, or None if there is no trouble."""
         self._since = 0.0
         self._warn_at = math.inf
         self._gives_up_at = 0.0
@@ -35,7 +35,7 @@ class Trouble:
         renew_after_fork(self)
 
     def failed(self, cause: object, gives_up_in: float) -> None:
-        """A try has failed; the client that made it gives up ``gives_up_in`` seconds from now."""
+        """Record that a try has failed, and that its client gives up in ``gives_up_in`` seconds."""
         now = time.monotonic()
         with self._lock:
             if self.cause is None:
@@ -46,17 +46,17 @@ class Trouble:
         self.warn_if_due()
 
     def over(self) -> None:
-        """The server has answered as it should."""
+        """Record a good answer, which ends the trouble."""
         with self._lock:
             self.cause = None
             self._warn_at = math.inf
 
     def next_warning(self) -> float:
-        """Seconds until ``warn_if_due`` has something to say; infinite while all is well."""
+        """Return the seconds until the next warning is due, which is infinite without trouble."""
         return max(0.0, self._warn_at - time.monotonic())
 
     def warn_if_due(self) -> None:
-        """Log a warning if the trouble has lasted for long enough, and none has been logged for a while."""
+        """Log a warning if one is due."""
         now = time.monotonic()
         if now < self._warn_at:
             return
@@ -80,5 +80,5 @@ _known: Shared[str, Trouble] = Shared(Trouble)
 
 
 def trouble_with(base_url: str) -> Trouble:
-    """The one that all clients of this server share; to be held while it is used."""
+    """Return the object that all clients of this server share. The caller must keep a reference to it."""
     return _known.of(base_url)

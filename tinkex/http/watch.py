@@ -1,4 +1,4 @@
-"""What is told about each call: to the metrics, to the user's hooks, and to the log at DEBUG."""
+"""Reports each call to the metrics, the hooks of the user, and the log at level DEBUG."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = logging.getLogger("tinkex")
 
 
 class Call:
-    """One call, from its beginning (``with``) to its end. Cheap, since it is always there."""
+    """The report of one call, which begins and ends with a ``with`` block."""
 
     __slots__ = ("_began", "_redact", "bytes_in", "method", "path", "request_id", "size", "status", "tries")
 
@@ -38,17 +38,17 @@ class Call:
         return self
 
     def answered(self, status: int, headers: Mapping[str, str], size: int) -> None:
-        """A try was answered."""
+        """Record that a try was answered."""
         self.status = status
         self.bytes_in += size
         self.request_id = headers.get("x-request-id")
 
     def unanswered(self) -> None:
-        """A try got no answer."""
+        """Record that a try got no answer."""
         self.status = self.request_id = None
 
     def retry(self, wait: float, error: Exception | None) -> None:
-        """There will be another try in ``wait`` seconds."""
+        """Report that another try follows in ``wait`` seconds."""
         counters.retry()
         if hooks.retries.functions:
             hooks.retries.tell(hooks.RetryEvent, self.method, self.path, self.tries, wait, self.status, error)

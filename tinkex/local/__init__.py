@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalServer", "embedded"]
 
+KEY_VARIABLE = "TINKEX_LOCAL_API_KEY"
+"""The environment variable that the commands which serve read their key from."""
+
 _NEEDED = ("numpy", "waitress", "safetensors", "threadpoolctl")
 
 

@@ -9,9 +9,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from tinkex.local import LocalServer
-
-KEY_VARIABLE = "TINKEX_LOCAL_API_KEY"
+from tinkex.local import KEY_VARIABLE, LocalServer
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,1 +1,1 @@
-"""Waiting for results of work that the server does later."""
+"""Polling: waiting for the results of work that a server has accepted."""

@@ -1,4 +1,4 @@
-"""How long to wait before asking a server again for a result, and when to give up."""
+"""The waits between polls, and when polling gives up."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ logger = logging.getLogger("tinkex")
 BACKOFF_FIRST = 1.0
 BACKOFF_LONGEST = 30.0
 ODD_BAD_REQUESTS = 3
-"""How often a 400 without a JSON body, which a proxy may have made, is asked again."""
+"""How often a poll is repeated after a 400 without a JSON body, which may come from a proxy."""
 BILLING_PAUSE = 10.0
 """Seconds between polls while the account cannot be billed."""
 QUICK_POLL = 0.05
-"""A server that says "not yet" sooner than this does not hold the poll, so the client must pace itself."""
+"""A server that answers "not yet" in fewer seconds than this does not hold the poll, so the client must wait."""
 
 
 class Backoff:
-    """The waits between the polls for one result, or for those of one sampling session.
+    """Computes the waits between the polls for one result, or for the results of one sampling session.
 
-    Each method is told how a poll went and returns the seconds to wait before the next one; it raises the
-    error of the poll once that has gone on for too long.
+    There is a method for each outcome of a poll. It returns the seconds to wait before the next poll, or raises
+    the error of the poll if that outcome has lasted for too long.
     """
 
     def __init__(self, transport: Transport, flags: ServerFlags) -> None:
@@ -50,22 +50,22 @@ class Backoff:
         self._quick = 0
 
     def answered(self) -> None:
-        """The server has answered as it should."""
+        """Record a good answer, which ends any trouble."""
         self._outage_since = self._silent_since = self._billing_since = None
         self._strikes = self._quick = 0
 
     def not_yet(self, held: float) -> float:
-        """The work is not done; the server held the poll for ``held`` seconds."""
+        """Record that the work is not done, and that the server held the poll for ``held`` seconds."""
         quick = self._quick + 1 if held < QUICK_POLL else 0
         self.answered()
         self._quick = quick
         return min(QUICK_POLL * 1.5**quick, 1.0) if quick else 0.0
 
     def no_answer(self, error: APIConnectionError) -> float:
-        """There was no connection, which may pass, or the poll ran out.
+        """Record that there was no connection, or that the poll was not answered in time.
 
-        A poll that runs out was held by a server that is there, for some hold it longer than the client waits.
-        So it ends an outage, and only ``Config.poll_outage_timeout`` bounds a server that never answers.
+        In the second case the server is there: some servers hold a poll for longer than the client waits. So it
+        ends an outage, and only ``Config.poll_outage_timeout`` limits how long a server may not answer.
         """
         if not (isinstance(error, APITimeoutError) and error.sent):
             return self._outage(error, None)
@@ -79,11 +79,11 @@ class Backoff:
         return 0.0
 
     def unreadable(self, error: APIError) -> float:
-        """The answer was none of those that the protocol knows: perhaps a proxy's, perhaps damaged."""
+        """Record an answer that the protocol does not know, which may come from a proxy or be damaged."""
         return self._outage(error, None)
 
     def busy(self, refusal: APIStatusError) -> float:
-        """The server, or a proxy before it, asks to come again later."""
+        """Record that the server, or a proxy before it, could not answer the poll now."""
         asked = self._asked_wait(refusal.headers)
         if isinstance(refusal, BillingError):
             return self._billing(refusal, asked)
@@ -108,7 +108,7 @@ class Backoff:
         return BILLING_PAUSE if asked is None else asked
 
     def _outage(self, error: APIError, asked: float | None) -> float:
-        """Part of an outage, which ``Config.outage_timeout`` bounds."""
+        """Record a failure in an outage, whose length ``Config.outage_timeout`` limits."""
         now = time.monotonic()
         if self._outage_since is None:
             self._outage_since = now

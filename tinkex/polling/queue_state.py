@@ -1,4 +1,4 @@
-"""Telling the user why work does not move."""
+"""Observers of the queue state, by which a server says why work does not proceed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 logger = logging.getLogger("tinkex")
 
 OnQueueState = Callable[[str, str | None], None]
-"""Told of the queue state, and the reason for it, while a result is waited for."""
+"""A function that is called with the queue state, and its reason, while the client waits for a result."""
 
 LOG_EVERY = 60.0
 
@@ -20,14 +20,15 @@ _WORDS = {
 
 
 class QueueStateObserver:
-    """Hears of the queue state that servers report while work waits; override to act on it."""
+    """Receives the queue state that servers report while work waits. Subclasses may act on it."""
 
     _queue_state_said = float("-inf")
 
     def on_queue_state_change(self, queue_state: str, queue_state_reason: str | None = None) -> None:
-        """Called from a polling thread with ``active``, ``paused_capacity`` or ``paused_rate_limit``.
+        """Log a warning if the work is paused, at most once a minute.
 
-        Logs a warning for a pause, at most once a minute.
+        The method is called on a polling thread. ``queue_state`` is ``active``, ``paused_capacity`` or
+        ``paused_rate_limit``.
         """
         if queue_state == "active":
             return
@@ -40,7 +41,7 @@ class QueueStateObserver:
 
 
 def tell(on_queue_state: OnQueueState, queue_state: str, reason: str | None) -> None:
-    """Call the observer, whose error is logged: it is the user's, and no reason to lose the result."""
+    """Call the observer. An error in it is logged and not raised, so that the result is not lost."""
     try:
         on_queue_state(queue_state, reason)
     except Exception:

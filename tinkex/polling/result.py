@@ -1,4 +1,4 @@
-"""Waiting for the results of promises: every answer a server may give meanwhile."""
+"""The poller, which waits for the results of promises."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tinkex.types.flags import ServerFlags
 T = TypeVar("T")
 
 RESUBMISSIONS = 2
-"""How often a request is sent again because the server forgot it."""
+"""How often a request is sent again if the server forgets its promise."""
 
 
 class ResultPoller:
-    """Asks one server for the results of its promises, until they are there. A session has one."""
+    """Polls one server for the results of promises. Each session has a poller."""
 
     def __init__(self, transport: Transport, flags: ServerFlags) -> None:
         self._transport = transport
@@ -39,14 +39,14 @@ class ResultPoller:
         budget: ByteBudget | None = None,
         resubmissions: int = RESUBMISSIONS,
     ) -> T:
-        """Poll until the work is done and return its result.
+        """Poll until the work is done, and return its result.
 
-        Where the server forgot the promise, ``submit_again`` sends the same request again. With a
-        ``budget``, a large result is fetched only once there is room for it.
+        If the server has forgotten the promise, ``submit_again`` is called to send the request again. With a
+        ``budget``, a large result is fetched only when the budget has room for it.
 
-        Raises ``CancelledError`` once ``abandoned()``, ``RequestFailedError`` if the work failed,
-        ``APIStatusError`` for a final refusal, and ``APIError`` after ``Config.outage_timeout`` seconds
-        without a server or an answer that can be read.
+        Raises ``CancelledError`` once ``abandoned()`` is true, ``RequestFailedError`` if the work failed,
+        ``APIStatusError`` for a final refusal, and another ``APIError`` if the server could not be reached or
+        gave no readable answer for ``Config.outage_timeout`` seconds.
         """
         forgotten = 0
         while True:

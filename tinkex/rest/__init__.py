@@ -1,1 +1,1 @@
-"""What the administration clients share."""
+"""The base class and the paging of the REST clients."""

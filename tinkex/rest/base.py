@@ -1,17 +1,16 @@
-"""What the administration clients share: a way to the server, threads, and futures."""
+"""The base class of the REST clients: the connection to the server, threads, and futures."""
 
 from __future__ import annotations
 
 import functools
-import weakref
 from collections.abc import Callable
-from dataclasses import replace
 from types import TracebackType
 from typing import Any, TypeVar
 
 from tinkex.api.connect import connect
 from tinkex.concurrency.executor import DaemonExecutor
 from tinkex.concurrency.futures import APIFuture
+from tinkex.concurrency.living import Living
 from tinkex.concurrency.supervisor import Created
 from tinkex.config import Config
 from tinkex.download.fetch import Fetcher
@@ -24,29 +23,28 @@ T = TypeVar("T")
 C = TypeVar("C", bound="RestBase")
 
 REST_THREADS = 32
-"""Calls at once of a client that stands alone; others wait for their turn."""
+"""The most calls at once of a client without a session. More calls wait."""
 
 
 class RestBase(Created):
-    """A client that needs no session: over a connection of its own, or over that of a ``ServiceClient``."""
+    """A client that needs no session. It has a connection of its own, or uses that of a ``ServiceClient``."""
 
     def __init__(
         self, *, base_url: str | None = None, api_key: str | None = None, config: Config | None = None
     ) -> None:
-        """A client that stands alone; close it, or use it in a ``with`` block. Blocks for one round trip.
+        """Connect to the server, which blocks for one round trip.
 
-        ``base_url`` and ``api_key`` default to ``TINKER_BASE_URL`` and ``TINKER_API_KEY``; ``config`` is
-        taken as it is, with those over it. Raises ``ConfigError`` or ``APIError``.
+        ``base_url`` and ``api_key`` override those of ``config``. Without ``config`` the settings come from the
+        environment. Raises ``ConfigError`` if a setting is not valid, and ``APIError`` if the server cannot be
+        reached or refuses the credential. The client should be closed, or used in a ``with`` block.
         """
-        given = {"base_url": base_url, "api_key": api_key}
-        overrides: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        config = replace(config, **overrides) if config is not None else Config.from_env(**overrides)
+        config = Config.resolve(config, base_url=base_url, api_key=api_key)
         transport, _ = connect(config)
         self._set_up(config, transport, DaemonExecutor(REST_THREADS, "rest"), None)
 
     @classmethod
     def _of(cls: type[C], session: AttachedSession) -> C:
-        """A client over the connection and the threads of a session, for as long as that lives."""
+        """Return a client that uses the connection and the threads of a session."""
         client = cls.__new__(cls)
         client._set_up(session.config, session.transport, session.executor, session)
         return client
@@ -59,7 +57,7 @@ class RestBase(Created):
         self._executor = executor
         self._session = session
         self._closed = False
-        self._fetchers: weakref.WeakSet[Fetcher] = weakref.WeakSet()
+        self._fetchers: Living[Fetcher] = Living()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._transport.base_url!r})"
@@ -74,19 +72,19 @@ class RestBase(Created):
         self.close()
 
     def get_telemetry(self) -> Telemetry | None:
-        """That of the ``ServiceClient`` that made this client; None for one that stands alone."""
+        """The telemetry of the ``ServiceClient`` that made this client, or None if none did."""
         return None if self._session is None else self._session.telemetry
 
     def close(self) -> None:
-        """Send nothing more. Calls still under way, downloads too, raise ``ClientClosedError``.
+        """Close the client. Calls and downloads in progress raise ``ClientClosedError``.
 
-        Over a session, what is under way goes on but for downloads; the session stays open.
+        A client that uses a session leaves the session open, and ends only its downloads.
         """
         self._closed = True
         if self._session is None:
             self._transport.close()
             self._executor.shutdown(wait=False)
-        for fetcher in list(self._fetchers):
+        for fetcher in self._fetchers.all():
             fetcher.close()
 
     def _check(self) -> None:
@@ -96,7 +94,7 @@ class RestBase(Created):
             self._session.check()
 
     def _start(self, work: Callable[..., T], *args: Any) -> APIFuture[T]:
-        """The future of ``work(transport, *args)``, which runs on a thread."""
+        """Run ``work(transport, *args)`` on a thread; return the future of its result."""
         future: APIFuture[T] = APIFuture()
         self._run(future, functools.partial(work, self._transport, *args))
         return future

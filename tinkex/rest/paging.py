@@ -1,4 +1,4 @@
-"""Lists that come in pages, as plain iterators."""
+"""Iteration over lists that come in pages."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ def iterate(
     key: Callable[[Item], Hashable],
     total: Callable[[Page], int | None] = lambda page: None,
 ) -> Iterator[Item]:
-    """The items of all pages; while one page is read the next is on its way.
+    """Yield the items of all pages. While the caller reads one page, the next is being fetched.
 
-    ``fetch(offset)`` starts a request. Each item comes once, though the list may grow or shrink at its front
-    meanwhile; ``total`` of a page, where the server gives it, or a page with nothing new ends the iteration.
+    ``fetch(offset)`` starts a request. Each item is yielded once, even if the list grows or shrinks at its front
+    meanwhile; ``key`` identifies an item. The iteration ends with the last item according to ``total``, or with
+    a page without new items.
     """
     seen: set[Hashable] = set()
     offset = 0

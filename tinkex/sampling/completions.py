@@ -1,4 +1,4 @@
-"""One long poll for all samples of a sampling client, on servers that offer it (``retrieve_futures``)."""
+"""One long poll for all samples of a sampling client, for servers that offer it (``/retrieve_futures``)."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tinkex.session.session import AttachedSession
 logger = logging.getLogger("tinkex")
 
 CHECK_EVERY = 15.0
-"""Seconds between the looks of a waiting thread at whether its sample is still wanted."""
+"""A waiting thread checks every so many seconds whether its sample is still wanted."""
 
 
 class CompletionWatch:
-    """Learns which samples of one sampling client are done, by one poll for all of them.
+    """Finds out by one poll which samples of a sampling client are done.
 
-    The poll runs on the session's executor while anybody waits, and no longer. Where it fails for good the
-    waiting threads are let go, and each asks for its own result as it would without a watch.
+    The poll runs on the session's executor while a thread waits for a sample. If the poll fails for good, the
+    waiting threads continue, and each of them polls for its own result.
     """
 
     def __init__(self, session: AttachedSession, sampling_session_id: str, clone_id: int) -> None:
@@ -37,7 +37,7 @@ class CompletionWatch:
         renew_after_fork(self)
 
     def wait_for(self, request_id: str, abandoned: Callable[[], bool]) -> None:
-        """Return once ``request_id`` is done, or ``abandoned()``, or the watch has failed."""
+        """Block until ``request_id`` is done, ``abandoned()`` is true, or the poll has failed."""
         with self._lock:
             if self._failed or request_id in self._done:
                 self._done.discard(request_id)
@@ -55,14 +55,14 @@ class CompletionWatch:
                 self._waiting.pop(request_id, None)
 
     def give_up(self, request_id: str) -> None:
-        """Let go of the thread that waits for ``request_id``, if there is one."""
+        """Wake the thread that waits for ``request_id``, if there is one."""
         with self._lock:
             event = self._waiting.get(request_id)
         if event is not None:
             event.set()
 
     def retrieved(self, request_id: str) -> None:
-        """Its result is here, so the server, told with the next poll, need not keep it."""
+        """Record that a result has been fetched. The next poll tells the server, which need not keep it."""
         with self._lock:
             self._retrieved.add(request_id)
 
@@ -110,7 +110,7 @@ class CompletionWatch:
                 self._retrieved -= retrieved
                 self._cursor = answer.cursor
                 events = [self._waiting.pop(done, None) for done in answer.done]
-                # One that nobody waits for yet: its submission has not returned.
+                # A sample for which no thread waits yet is one whose submission has not returned.
                 self._done.update(done for done, event in zip(answer.done, events) if event is None)
             for event in events:
                 if event is not None:

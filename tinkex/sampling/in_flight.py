@@ -1,4 +1,4 @@
-"""The samples of one client that are on their way: numbered, submitted, waited for, given up."""
+"""The samples of one client in flight: they are numbered, submitted, polled, and cancelled here."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ from tinkex.types.sampling import SampleRequest, SampleResponse
 T = TypeVar("T")
 
 REQUEST_BYTES = 4096
-"""Of a sample request, as counted beside its prompt."""
+"""The estimated size of a sample request without its prompt."""
 
 PAUSE = 1.0
-"""Seconds of pause after a 429 that names none."""
+"""The pause in seconds after a 429 that does not ask for one."""
 PAUSE_LARGE = 5.0
-"""The same for prompts over ``LARGE_PROMPT`` bytes."""
+"""The pause in seconds after a 429 to a prompt of more than ``LARGE_PROMPT`` bytes."""
 LARGE_PROMPT = 128 * 1024
 CLONE_RANGE = 1_000_000_000
-"""Each process that shares a sampling session numbers its requests from a multiple of this."""
+"""Each client of a shared sampling session numbers its requests from its own multiple of this."""
 SUBMISSIONS = 10
-"""How often one sample is submitted when the server keeps forgetting its promise."""
+"""The most submissions of one sample, if the server keeps forgetting its promise."""
 
 
 class SamplesInFlight:
-    """Runs the samples of one client side by side, each on a thread of its own.
+    """Runs the samples of one client in parallel, each on its own thread.
 
-    As many at once as the session's executor, or ``RetryConfig.max_connections``, allows. A 429 pauses all
+    ``RetryConfig.max_connections``, or the session's executor, limits how many run at once. A 429 pauses all
     samplers with the same server and key.
     """
 
@@ -61,7 +61,7 @@ class SamplesInFlight:
         if retry.max_connections is not None:
             self._executor = self._own_executor = session.start_executor(retry.max_connections, "sample")
         self._pending: set[APIFuture[Any]] = set()
-        """Samples that have no outcome yet. The methods of a set are atomic."""
+        """The samples that have no outcome yet. The set needs no lock, because its methods are atomic."""
         self.progress = time.monotonic()
         """When a sample last got its result."""
         self._clone_id = clone_id
@@ -73,7 +73,10 @@ class SamplesInFlight:
     def start(
         self, request: SampleRequest, finish: Callable[[SampleResponse], T], on_queue_state: OnQueueState
     ) -> APIFuture[T]:
-        """The future of ``finish(response)``. Raises if nothing can be sent any more."""
+        """Submit ``request`` on a thread; return the future of ``finish(response)``.
+
+        Raises the error that ended the client or the session, if one of them has ended.
+        """
         self._lifetime.check()
         session = self._session
         future: APIFuture[T] = APIFuture(
@@ -87,7 +90,7 @@ class SamplesInFlight:
         return future
 
     def close(self) -> None:
-        """Submit nothing more, and fail the samples that have no result yet."""
+        """Submit no more samples, and let those without a result fail with ``ClientClosedError``."""
         closed = ClientClosedError(f"sampling client {self.sampling_session_id} was closed")
         self._lifetime.close(closed)
         for future in list(self._pending):
@@ -96,7 +99,7 @@ class SamplesInFlight:
             self._own_executor.shutdown(wait=False)
 
     def cancel(self, request_id: str) -> None:
-        """Tell the server, where it wants to be told, that a sample is not wanted any more."""
+        """Tell the server that a sample is not wanted any more, if it supports that."""
         if self._watch is not None:
             self._watch.give_up(request_id)
 
@@ -105,12 +108,12 @@ class SamplesInFlight:
                 if self._session.dynamic_flags().sample_cancel_enabled:
                     futures_api.cancel(self._session.transport, request_id)
             except TinkerError:
-                pass  # it only saves the server work
+                pass  # cancelling only saves the server work
 
         self._session.executor.run_or_do(tell)
 
     def check_progress(self, began: float) -> None:
-        """Fail a request when, since it began, nothing in flight has finished for too long."""
+        """Raise if no request has finished for ``progress_timeout`` seconds since this one began."""
         if not self._retry.enable_stuck_detection:
             return
         if time.monotonic() - max(began, self.progress) > self._retry.progress_timeout:
@@ -119,13 +122,13 @@ class SamplesInFlight:
             )
 
     def next_number(self) -> int:
-        """The ``seq_id`` of the next request."""
+        """Return the ``seq_id`` of the next request."""
         clone_id = self._identify()
         with self._lock:
             return clone_id * CLONE_RANGE + next(self._numbers)
 
     def completion_watch(self) -> CompletionWatch | None:
-        """The poll for all samples of this client, on servers that offer one."""
+        """Return the poll for all samples of this client, or None if the server offers none."""
         if not self._session.flags.sample_use_retrieve_futures:
             return None
         clone_id = self._identify()
@@ -135,7 +138,7 @@ class SamplesInFlight:
             return self._watch
 
     def _identify(self) -> int:
-        """What tells this client from others of its sampling session, found when first needed."""
+        """Return a number that tells this client from others of its sampling session."""
         if self._clone_id is None:
             clone_id = self._find_clone_id()
             with self._lock:
@@ -149,7 +152,7 @@ class SamplesInFlight:
         return random.SystemRandom().randrange(1, 1 << 20)
 
     def _after_fork(self) -> None:
-        """A child is a clone of its parent, and numbers its samples apart."""
+        """Let a forked child find a number of its own, so that its requests differ from those of its parent."""
         self._lock = threading.Lock()
         self._clone_id = None
         self._numbers = itertools.count()
@@ -157,7 +160,7 @@ class SamplesInFlight:
 
 
 class _Sample:
-    """One sample on its way: submitted, waited for, submitted again under a new number if the server forgot it."""
+    """One sample in flight. If the server forgets its promise, it is submitted again with a new number."""
 
     def __init__(
         self,

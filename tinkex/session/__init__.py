@@ -1,1 +1,1 @@
-"""A session on a server: what its clients share, and its telemetry."""
+"""The session on a server that clients share, its telemetry, and its end with the process."""

@@ -1,9 +1,9 @@
-"""Ends the sessions that nobody closed when the process ends: at interpreter exit, or because of SIGTERM.
+"""Ends open sessions when the process ends, at interpreter exit or because of SIGTERM.
 
-A session that is not ended stays alive on the server, with its models, until its beats have been missed for long
-enough. Python runs exit hooks when a script ends, but not when SIGTERM kills the process, which is how
-``docker stop``, ``kill`` and most process managers end one. So where SIGTERM would kill the process by the
-default action, a handler ends the sessions first, and lets the process die of the signal as before.
+A session that is not ended stays alive on the server, with its models, until its heartbeats have been missing for
+some time. Python runs ``atexit`` hooks when a script ends, but not when SIGTERM kills the process, which is what
+``docker stop``, ``kill`` and most process managers do. So if the action for SIGTERM is the default one, a handler
+ends the sessions first, and then lets the signal kill the process.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from tinkex.concurrency.executor import DaemonExecutor
 from tinkex.concurrency.living import Living
 
 Status = Literal["success", "errored", "interrupted"]
-"""How a session ended, as the server is told."""
+"""How a session ended, as it is reported to the server."""
 
 EXIT_SECONDS = 1.5
-"""How long the end of the process may wait for the sessions that nobody closed."""
+"""The longest time in seconds that the end of the process waits for open sessions to end."""
 
 
 class OpenSession(Protocol):
@@ -59,7 +59,7 @@ def forget(session: OpenSession) -> None:
 
 
 def _on_sigterm(number: int, frame: FrameType | None) -> None:
-    # On another thread, since the main thread may have been interrupted while it held a lock.
+    # Another thread ends the sessions, because the main thread may have been interrupted while it held a lock.
     ending = threading.Thread(target=_end_all, args=("interrupted",), name="tinkex-sigterm", daemon=True)
     try:
         ending.start()
@@ -95,13 +95,13 @@ def _in_forked_children() -> None:
 
 @atexit.register
 def _at_exit() -> None:
-    # An exception that ends a script leaves its type here.
+    # Python sets sys.last_type when an exception ends a script.
     last: Any = getattr(sys, "last_type", None)
     _end_all("success" if last is None else "errored" if issubclass(last, Exception) else "interrupted")
 
 
 def _end_all(status: Status) -> None:
-    """End all open sessions at once, and within a bound."""
+    """End all open sessions in parallel, within ``EXIT_SECONDS``."""
     forgotten = _open.all()
     if not forgotten:
         return
@@ -111,6 +111,6 @@ def _end_all(status: Status) -> None:
         end_one = partial(session.end_session, status, EXIT_SECONDS)
         try:
             executor.run(end_one)
-        except RuntimeError:  # some interpreters start no threads any more once they exit
+        except RuntimeError:  # some versions of Python start no threads during the exit
             end_one()
     executor.shutdown(timeout=max(0.0, end - time.monotonic()))

@@ -1,4 +1,4 @@
-"""What a ``ServiceClient`` and its children share: one session on one server."""
+"""The session on a server that a ``ServiceClient`` and the clients it makes share."""
 
 from __future__ import annotations
 
@@ -37,19 +37,20 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 WORK_THREADS = 1024
-"""Bound of the threads that create clients, send training requests and poll for their results."""
+"""The most threads of a session that create clients, send training requests and poll for their results."""
 MIN_REFRESH = 10.0
+"""The dynamic flags are requested at most once in so many seconds."""
 LAST_REPORT = 1.0
-"""Seconds that the end of a session may wait for its last telemetry."""
+"""The end of a session waits at most so many seconds for its last telemetry."""
 FORK_RANGE = 1_000_000
-"""A forked child numbers its models, samplers and losses from its process id times this, apart from its parent's."""
+"""A forked child numbers its models, samplers and losses from its process id times this number."""
 
 
 class AttachedSession:
-    """The use of a session that another process keeps alive: a transport, flags, limits, threads."""
+    """A session that another process keeps alive, as this process uses it: a transport, flags, limits, threads."""
 
     telemetry: Telemetry | None = None
-    """The one who keeps a session alive reports on it."""
+    """None, because the process that keeps the session alive sends its telemetry."""
 
     def __init__(self, config: Config, session_id: str) -> None:
         self.lifetime: Lifetime = Lifetime()
@@ -76,25 +77,25 @@ class AttachedSession:
         self.lifetime.check()
 
     def start(self, work: Callable[[], T]) -> APIFuture[T]:
-        """The future of ``work()``, which runs on a thread of the session. Raises as ``check`` does."""
+        """Run ``work`` on a thread of the session; return its future. Raises the errors of ``check``."""
         self.check()
         future: APIFuture[T] = APIFuture()
         self.executor.run_or_do(partial(future.fulfil, work))
         return future
 
     def start_executor(self, max_workers: int, name: str) -> DaemonExecutor:
-        """An executor that ends with the session."""
+        """Return a new executor, which is shut down with the session."""
         executor = DaemonExecutor(max_workers, name)
         self._executors.add(executor)
         return executor
 
     def dynamic_flags(self) -> DynamicFlags:
-        """The flags that may change, at most ``refresh_interval_sec`` old; a failure keeps the last ones."""
+        """Return the dynamic flags, at most ``refresh_interval_sec`` old, or the last ones after a failure."""
         known = self._dynamic
         now = time.monotonic()
         if known is None or now > known[0]:
             flags = known[1] if known else DynamicFlags()
-            # Set first, so that other threads go on with what is known while this one asks.
+            # The time is set before the request, so that other threads use the known flags meanwhile.
             self._dynamic = (now + MIN_REFRESH, flags)
             try:
                 flags = api.dynamic_config(self.transport)
@@ -106,15 +107,16 @@ class AttachedSession:
 
 
 class Session(AttachedSession):
-    """A live session: what an attached one has, its counters, its heartbeat, and how it ended.
+    """A session that this process keeps alive: an attached session with counters, a heartbeat, and an end.
 
-    Held by the service and by every child, so it beats for as long as one of them is in use. What nobody has
-    finished by the end of the process is finished then; see ``process_end``.
+    The service client and the clients that it makes refer to it, so it is kept alive while one of them is in use.
+    If it is still open when the process ends, ``process_end`` ends it.
     """
 
     def __init__(self, config: Config, manager: SessionManager) -> None:
         self.manager = manager
-        self.lifetime: Lifetime = Lifetime()  # first, for a beat may end the session before this is through
+        # This comes first, since a heartbeat may end the session before this method returns.
+        self.lifetime: Lifetime = Lifetime()
         self._lock = threading.Lock()
         transport, flags = connect(config)
         try:
@@ -132,7 +134,7 @@ class Session(AttachedSession):
         self._loss_numbers = itertools.count()
         self.losses: dict[str, LossHandle] = {}
         """The custom losses of the session, by their keys."""
-        # Once nobody uses the session any more it beats no more. What runs then may not hold self.
+        # The heartbeat stops when nobody uses the session any more. The finalizer must not refer to self.
         self._finalizer = weakref.finalize(
             self, _let_go_aside, manager, self.id, self.transport, self._executors, self.telemetry
         )
@@ -141,28 +143,28 @@ class Session(AttachedSession):
         process_end.end_with_process(self, on_sigterm=config.end_session_on_sigterm)
 
     def made_by(self, pid: int) -> bool:
-        """Whether that process started the session, and so is the one to finish it."""
+        """Return whether the process ``pid`` started the session. Only that process ends it on the server."""
         return self._owner == pid
 
     def next_model_number(self) -> int:
-        """``model_seq_id``: 0, 1, 2 … over all threads."""
+        """Return the next ``model_seq_id``: 0, 1, 2 and so on, over all threads."""
         with self._lock:
             return next(self._model_numbers)
 
     def next_sampler_number(self) -> int:
-        """``sampling_session_seq_id``: 0, 1, 2 … over all threads."""
+        """Return the next ``sampling_session_seq_id``: 0, 1, 2 and so on, over all threads."""
         with self._lock:
             return next(self._sampler_numbers)
 
     def next_loss_number(self) -> int:
-        """``custom_loss_seq_id``: 0, 1, 2 … over all threads."""
+        """Return the next ``custom_loss_seq_id``: 0, 1, 2 and so on, over all threads."""
         with self._lock:
             return next(self._loss_numbers)
 
     def finish(self, status: Status, detail: str | None, seconds: float, tries: int = 2) -> None:
-        """End the session within ``seconds``: beat no more, tell the server, close connections, join threads.
+        """End the session within ``seconds``: stop the heartbeat, tell the server, close connections, join threads.
 
-        The server is told only by the process that made the session. Idempotent.
+        Only the process that started the session tells the server. A second call has no effect.
         """
         with self._lock:
             if self.lifetime.is_closed:
@@ -179,7 +181,7 @@ class Session(AttachedSession):
         self.manager.stop_session(self.id, seconds / 4, self.transport)
 
         def tell() -> None:
-            with contextlib.suppress(TinkerError):  # the server drops it when its beats stop
+            with contextlib.suppress(TinkerError):  # the server ends the session when its heartbeats stop
                 api.finish_session(self.transport, self.id, status, detail, seconds / 4, tries)
 
         try:
@@ -188,7 +190,7 @@ class Session(AttachedSession):
             if self.telemetry is not None:
                 self.telemetry.join(min(LAST_REPORT, seconds / 4))
         finally:
-            # What is pending fails at once now, and what is queued as soon as it begins.
+            # Pending calls fail at once, and queued calls as soon as they begin.
             self.transport.close()
             for executor in self._executors.all():
                 executor.shutdown(timeout=max(0.1, end - time.monotonic()))
@@ -207,7 +209,7 @@ class Session(AttachedSession):
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
-        # Not now: a child that never uses the session must not keep it alive.
+        # The heartbeat resumes at the next use, since a child that never uses the session must not keep it alive.
         self.lifetime.before_next_use(self._resume)
         first = os.getpid() * FORK_RANGE
         self._model_numbers = itertools.count(first)
@@ -216,19 +218,19 @@ class Session(AttachedSession):
 
 
 def _run_within(seconds: float, work: Callable[[], None]) -> None:
-    """Run ``work`` and wait for it for at most ``seconds``, whatever it hangs on; it may go on then."""
+    """Run ``work`` on a thread and wait at most ``seconds`` for it. It may still run afterwards."""
     thread = threading.Thread(target=work, name="tinkex-finish", daemon=True)
     try:
         thread.start()
-    except RuntimeError:  # some interpreters start no threads any more once they exit
+    except RuntimeError:  # some versions of Python start no threads during the exit
         work()
     else:
         thread.join(seconds)
 
 
 def _let_go_aside(*args: Any) -> None:
-    # The garbage collector may call this in any thread at any moment, also while that holds a lock
-    # which is needed here; so it is done elsewhere. This way to start a thread takes no lock itself.
+    # The garbage collector may call this in any thread, even while the thread holds a lock that is needed here,
+    # so another thread does the work. Unlike threading.Thread.start, this way to start it takes no lock.
     with contextlib.suppress(RuntimeError):
         _thread.start_new_thread(_let_go, args)
 

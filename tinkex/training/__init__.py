@@ -1,1 +1,1 @@
-"""Training one model: its queue of requests, passes over batches, and how models are made."""
+"""Training: the creation of models, passes over batches, and the queue of the requests of a model."""

@@ -1,4 +1,4 @@
-"""Cutting a large batch into requests, and joining their outputs."""
+"""Cuts a large batch into several requests, and joins their outputs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ logger = logging.getLogger("tinkex")
 
 
 def split(data: Sequence[Datum], max_count: int, max_bytes: int) -> list[list[Datum]]:
-    """Consecutive runs of at most ``max_count`` datums and ``max_bytes`` estimated bytes, each at least one datum."""
+    """Cut ``data`` into runs of at most ``max_count`` datums and ``max_bytes`` estimated bytes.
+
+    A datum that is larger than ``max_bytes`` is a run of its own.
+    """
     chunks: list[list[Datum]] = [[]]
     size = 0
     for datum in data:
@@ -26,7 +29,7 @@ def split(data: Sequence[Datum], max_count: int, max_bytes: int) -> list[list[Da
 
 
 def join(outputs: Sequence[ForwardBackwardOutput]) -> ForwardBackwardOutput:
-    """One output of all: datums one after the other, metrics reduced as their names say."""
+    """Join outputs into one: the datums one after the other, and the metrics reduced by their names."""
     if len(outputs) == 1:
         return outputs[0]
     return ForwardBackwardOutput(
@@ -37,11 +40,12 @@ def join(outputs: Sequence[ForwardBackwardOutput]) -> ForwardBackwardOutput:
 
 
 def reduce_metrics(outputs: Sequence[ForwardBackwardOutput]) -> dict[str, float]:
-    """Metrics over all outputs, by the suffix of each name (``loss:sum``); the rule is the official SDK's.
+    """Reduce the metrics of all outputs, by the suffix of each name (``loss:sum``), as the official SDK does.
 
-    ``sum``, ``min``, ``max``; ``mean`` weighted by the datums of each output; ``slack``, the largest value
-    less that mean; ``hash2``, the sum modulo 2**64; ``unique`` keeps all: the first under its own name, the
-    others as ``name_1``, ``name_2`` …. A metric that an output lacks is reduced over the rest.
+    The suffixes are ``sum``, ``min`` and ``max``; ``mean``, weighted by the number of datums of each output;
+    ``slack``, which is the largest value minus that mean; ``hash2``, which is the sum modulo 2**64; and
+    ``unique``, which keeps the first value under its name and the others as ``name_1``, ``name_2`` and so on.
+    A metric that some outputs lack is reduced over the others.
     """
     reduced: dict[str, float] = {}
     for name in dict.fromkeys(name for output in outputs for name in output.metrics):

@@ -1,4 +1,4 @@
-"""Giving a traced loss to the server, where the server runs losses itself."""
+"""Stores a traced loss on a server that runs custom losses itself."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from tinkex.session.session import Session
 
 
 def create_custom_loss(session: Session, loss: LossHandle) -> LossHandle:
-    """``loss`` with its id on the server; without one, on a server that leaves losses to this process.
+    """Store ``loss`` on the server and return it with its id.
 
-    Raises ``InputError`` if the session has the same loss already, a rule of the official SDK. A loss that the
-    server did not take may be made again.
+    On a server that does not run losses, ``loss`` is returned without an id, and runs in this process. Raises
+    ``InputError`` if the session already has the same loss, as the official SDK does. A loss that the server
+    refused may be created again.
     """
     known = session.losses.setdefault(loss.key, loss)
     if known is not loss:

@@ -1,4 +1,4 @@
-"""Making a model on the server, of a base model or of a checkpoint, and waiting until it is there."""
+"""Creates a model on the server, from a base model or from a checkpoint."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tinkex.session.session import Session
 from tinkex.training.request_queue import RequestQueue
 from tinkex.types.training import LoraConfig, OptimizerConfig
 
-# A server that cannot make a model from a checkpoint in one call answers one of these to the attempt.
+# The statuses with which a server refuses the creation of a model from a checkpoint in one call.
 _NO_CREATE_BY_LOAD = frozenset({400, 404, 405, 422})
 
 
 class Model(NamedTuple):
-    """A new model: the queue of its requests, and the base model if it is known."""
+    """A new model: the queue of its requests, and the name of its base model, or None if unknown."""
 
     queue: RequestQueue
     base_model: str | None
@@ -32,16 +32,16 @@ def create(
     user_metadata: Mapping[str, str] | None,
     optimizer: OptimizerConfig | None,
 ) -> Model:
-    """Make a LoRA model; blocks until it is there."""
+    """Create a LoRA model, and block until it can be used."""
     number = session.next_model_number()
     return _create(session, number, base_model, lora_config, user_metadata, optimizer)
 
 
 def create_from_state(session: Session, state: State) -> Model:
-    """Make a model of a checkpoint; blocks until it is there.
+    """Create a model from a checkpoint, and block until it can be used.
 
-    One call does it where the server can. Elsewhere a model like the checkpoint's is made, and the checkpoint
-    is then loaded into it.
+    If the server cannot do this in one call, a model with the settings of the checkpoint is created, and the
+    checkpoint is then loaded into it.
     """
     number = session.next_model_number()
     submit = partial(api.create_model_from_state, session.transport, session.id, number, state)

@@ -1,4 +1,4 @@
-"""Forward and backward passes over a batch: the requests that one travels as, and passes for custom losses."""
+"""Forward and backward passes over a batch, which may need several requests, and passes for custom losses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tinkex.types.training import ForwardBackwardOutput
 
 
 def call(batch: Batch, flags: ServerFlags) -> Call[ForwardBackwardOutput, ForwardBackwardOutput]:
-    """The call for one pass over ``batch``, cut into requests as the server wants it."""
+    """Return the call for one pass over ``batch``, cut into requests of the size that the server asks for."""
     chunks = chunking.split(batch.data, flags.fwdbwd_max_chunk_len, flags.fwdbwd_max_chunk_bytes_count)
     parts = [Batch(chunk, batch.loss_fn, batch.loss_fn_config, batch.forward_only) for chunk in chunks]
     return Call(
@@ -23,7 +23,7 @@ def call(batch: Batch, flags: ServerFlags) -> Call[ForwardBackwardOutput, Forwar
         [partial(wire_format.submit, batch=part, compress=flags.proto_compress_fwdbwd) for part in parts],
         chunking.join,
         parallel=flags.parallel_fwdbwd_chunks,
-        # Gradients that some parts have added cannot be taken back. A forward pass adds none.
+        # If one request fails, the gradients of the others cannot be undone. A forward pass adds no gradients.
         all_or_nothing=not batch.forward_only,
     )
 
@@ -31,14 +31,14 @@ def call(batch: Batch, flags: ServerFlags) -> Call[ForwardBackwardOutput, Forwar
 def with_custom_loss(
     data: Sequence[Datum], loss_fn: custom.CustomLossFn, flags: ServerFlags
 ) -> Callable[[Turn], ForwardBackwardOutput]:
-    """The work of a forward pass, the user's loss over its logprobs, and the backward pass of its gradients."""
+    """Return a function that runs a forward pass, the loss of the user on its logprobs, and a backward pass."""
     forward = custom.forward_data(data)
 
     def work(turn: Turn) -> ForwardBackwardOutput:
         first = turn.run(call(Batch(forward, "cross_entropy", None, forward_only=True), flags))
         backward, metrics = custom.backward_data(data, first, loss_fn)
         second = turn.run(call(Batch(backward, "cross_entropy", None, forward_only=False), flags))
-        # The backward pass reports a loss of its own, which the official SDK hands on under this name.
+        # The backward pass reports its own loss, to which the official SDK gives this name.
         of_pass = {
             "surrogate_loss:sum" if name == "loss:sum" else name: value
             for name, value in second.metrics.items()

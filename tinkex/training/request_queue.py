@@ -1,4 +1,4 @@
-"""The ordered queue of one model's requests: they go out one after the other, numbered as they go."""
+"""The ordered queue of the requests of one model, which are numbered and sent one after the other."""
 
 from __future__ import annotations
 
@@ -28,55 +28,55 @@ T = TypeVar("T")
 logger = logging.getLogger("tinkex")
 
 Request = Callable[[Transport, str, int], Promise[T]]
-"""Submits one request of the model with that id, under that ``seq_id``; called again, it sends the same bytes."""
+"""Submits one request for a model id and a ``seq_id``. Called again with both, it sends the same bytes."""
 
 PARALLEL_SENDS = 4
-"""Requests of one call on their way at once; bounds the memory of their encoded bodies."""
+"""The most requests of one call that are sent at once, which limits the memory of their bodies."""
 
 
 @dataclass(frozen=True)
 class Call(Generic[T, R]):
-    """One call of the user's: the requests that it travels as, and what becomes of their results."""
+    """One call of the user, which is sent as one or several requests."""
 
     name: str
-    """For messages."""
+    """The name of the call in messages."""
     requests: Sequence[Request[T]]
     join: Callable[[Sequence[T]], R]
-    """Makes the result of the call of those of its requests, in their order."""
+    """Makes the result of the call from the results of its requests, in their order."""
     parallel: bool = False
-    """Send the first request last, so that the server sees the call whole once it can begin."""
+    """Send the other requests in parallel, and the first one last, so that the server starts when it has all."""
     all_or_nothing: bool = False
-    """The state of the model is unknown where some requests succeed and others fail."""
+    """The state of the model is unknown if some requests succeed and others fail."""
     closing: TinkerError | None = None
-    """Frees the model: no call can follow once the server has accepted this one. The error of those that try."""
+    """Set for the call that frees the model: the error of all calls after the server has accepted this one."""
 
     @property
     def changes_model(self) -> bool:
-        """Whether an unknown outcome leaves the state of the model unknown. Freeing it may be tried again."""
+        """Whether an unknown outcome leaves the state of the model unknown. Freeing a model can be repeated."""
         return self.closing is None
 
 
 def single(name: str, request: Request[T], *, closing: TinkerError | None = None) -> Call[T, T]:
-    """A call that is one request."""
+    """Return a call of one request."""
     return Call(name, [request], _only, closing=closing)
 
 
 class RequestQueue:
-    """Sends the requests of one model in the order they were queued.
+    """Sends the requests of one model in the order in which they were queued.
 
-    Calls are sent one at a time on the session's executor, which is idle when there is nothing to send, and
-    their results are waited for side by side. A number is used up only when the server accepts the request
-    under it: one that was cancelled before it was sent, or refused, leaves no gap.
+    Calls are sent one at a time, on a thread of the session's executor. Their results are polled in parallel.
+    A number is used up only when the server accepts a request with it, so a request that is cancelled before it
+    is sent, or refused, leaves no gap.
 
-    Where it cannot be known whether a request was accepted, what became of it, or if only part of a call was
-    carried out, the queue is poisoned: nothing more is sent, and the calls that were made later, whether sent
-    or not, raise ``ClientPoisonedError``.
+    The queue is poisoned if it cannot be known whether the server accepted a request or what its outcome was, or
+    if only a part of a call succeeded. A poisoned queue sends nothing more, and all later calls, sent or not,
+    raise ``ClientPoisonedError``.
     """
 
     def __init__(self, session: Session, model_id: str) -> None:
         self.model_id = model_id
         self.checkpoint: str | None = None
-        """The last saved state, named to the user if the queue is poisoned."""
+        """The path of the last saved state, which the error names if the queue is poisoned."""
         self._session = session
         self._lifetime = Lifetime(session.lifetime)
         self._next = 1
@@ -85,27 +85,27 @@ class RequestQueue:
         renew_after_fork(self)
 
     def check(self) -> None:
-        """Raise if nothing can be sent any more."""
+        """Raise the error that closed or poisoned the queue, or ended the session, if there is one."""
         self._lifetime.check()
 
     def close(self, error: TinkerError) -> None:
-        """Send nothing more; ``error`` says why."""
+        """Send nothing more; later calls raise ``error``."""
         self._lifetime.close(error)
 
     def submit(self, call: Call[T, R], observer: OnQueueState) -> APIFuture[R]:
-        """The future of ``call``, which is sent after those submitted before it.
+        """Queue ``call`` behind those submitted before it; return its future.
 
-        Nothing is sent once the future is cancelled. Raises if nothing can be sent any more. ``observer`` is
-        told of the queue state while the results are waited for.
+        A call whose future is cancelled before its turn is not sent. ``observer`` is called with the queue state
+        while the results are polled. Raises the errors of ``check``.
         """
         return self._enqueue(call.name, partial(self._send_call, call, observer))
 
     def in_turn(self, name: str, work: Callable[[Turn], R], observer: OnQueueState) -> APIFuture[R]:
-        """The future of ``work(turn)``; the calls submitted after it wait until it has returned."""
+        """Queue ``work``; return the future of ``work(turn)``. Later calls wait until it has returned."""
         return self._enqueue(name, partial(self._work_in_turn, work, observer))
 
     def run_now(self, request: Request[T]) -> T:
-        """Send the first request of a new model and wait for its result, both on the thread of the caller."""
+        """Send the first request of a new model and wait for its result, on the thread of the caller."""
         nobody: APIFuture[Any] = APIFuture()
         call = single("a request", request)
         return self._collect(call, self._send(call, nobody), nobody, None)
@@ -117,9 +117,9 @@ class RequestQueue:
 
         pending = self._pending
         pending[future] = None
-        # This must not refer to the queue: a future keeps its callbacks, and may be kept longer than its client.
+        # The callback must not refer to the queue, since a future may outlive its client and keeps its callbacks.
         future.add_done_callback(lambda done: pending.pop(done, None))
-        # In the context of the caller, not of whoever's job the thread began with.
+        # The call runs in the context of its caller, not in that of the call with which the thread started.
         queued = partial(contextvars.copy_context().run, self._take_turn, future, send)
         with self._lock:
             self._jobs.append(queued)
@@ -135,14 +135,14 @@ class RequestQueue:
     def _take_turn(
         self, future: APIFuture[R], send: Callable[[APIFuture[R]], Callable[[], R]]
     ) -> BaseException | None:
-        """Send what is queued for ``future``, and let another thread wait for it; the error if there was one."""
+        """Send the call of ``future``, and let another thread wait for its results; return the error, if any."""
         if future.done():  # cancelled, or failed with the queue
             return None
         executor = self._session.executor
         try:
             collect = send(future)
         except BaseException as error:
-            # On another thread: a done-callback of the user's may wait for what this queue does next.
+            # This thread must go on: a done-callback of the user may wait for a later call of this queue.
             executor.run_or_do(partial(future.fail, error))
             return error
         executor.run_or_do(partial(future.fulfil, collect))
@@ -169,7 +169,7 @@ class RequestQueue:
         return call.join(self._results(call, sent, future, observer))
 
     def _send(self, call: Call[T, Any], future: APIFuture[Any]) -> list[_Sent[T]]:
-        """Send the requests of ``call`` under consecutive numbers. Only in its turn."""
+        """Send the requests of ``call`` with consecutive numbers. To be called only in the turn of the call."""
         self.check()
         requests, first = call.requests, self._next
         sent: list[_Sent[T]] = []
@@ -214,7 +214,7 @@ class RequestQueue:
         future: APIFuture[Any],
         observer: OnQueueState | None,
     ) -> list[T]:
-        """The results of the requests of ``call``. Poisons the queue if one cannot be learned."""
+        """Return the results of the requests of ``call``. Poison the queue if one of them cannot be learned."""
         results: list[T] = []
         errors: list[Exception] = []
         for one in sent:
@@ -223,7 +223,7 @@ class RequestQueue:
             except APIError as error:
                 if not call.changes_model:
                     raise
-                # The rest could not be learned either.
+                # The other results cannot be learned either.
                 raise self._poison(future, error, "the result of a request could not be learned") from error
             except Exception as error:
                 errors.append(error)
@@ -236,7 +236,7 @@ class RequestQueue:
         return results
 
     def _result(self, sent: _Sent[T], future: APIFuture[Any], observer: OnQueueState | None) -> T:
-        """The result of one request; asks for it again, under the same number, if the server forgot it."""
+        """Return the result of one request, which is sent again with its number if the server forgot it."""
         return self._session.poller.wait(
             sent.promise,
             partial(self._submit, sent.request, sent.seq_id),
@@ -245,9 +245,9 @@ class RequestQueue:
         )
 
     def _poison(self, future: APIFuture[Any], cause: BaseException, what: str) -> ClientPoisonedError:
-        """Send nothing more, for the state of the model is unknown since the call of ``future``.
+        """Poison the queue, because the state of the model is unknown since the call of ``future``.
 
-        Fails the calls made after it. The error to raise.
+        The calls that were made after it fail. Return the error to raise.
         """
         resume = (
             f"; resume from {self.checkpoint} with create_training_client_from_state_with_optimizer"
@@ -274,11 +274,11 @@ class RequestQueue:
                     send_one(left.popleft())
 
         helpers: list[Future[None]] = []
-        with contextlib.suppress(RuntimeError):  # where there is no thread to be had, without
+        with contextlib.suppress(RuntimeError):  # without helpers, if the system allows no more threads
             for _ in range(min(PARALLEL_SENDS, len(numbers)) - 1):
                 helpers.append(self._session.executor.submit(work))
         work()
-        # One that has not begun by now has nothing left to do.
+        # A helper that has not begun by now has nothing left to do.
         wait([helper for helper in helpers if not helper.cancel()])
 
     def _drain(self) -> None:
@@ -298,7 +298,7 @@ class RequestQueue:
         self._lock = threading.Lock()
         self._jobs: collections.deque[Callable[[], BaseException | None]] = collections.deque()
         self._pending: dict[Future[Any], None] = {}
-        """Calls that have no outcome yet, in the order in which they were made. Its methods are atomic."""
+        """The calls without an outcome, in the order in which they were made. Dict operations are atomic."""
         self._draining = False
 
 
@@ -344,5 +344,5 @@ def _fail(future: Future[Any], error: Exception) -> None:
 
 
 def _outcome_unknown(error: BaseException) -> bool:
-    """Whether the server may have accepted the request all the same."""
+    """Return whether the server may have accepted the request despite this error."""
     return isinstance(error, APIError) and error.sent

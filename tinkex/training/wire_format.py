@@ -1,4 +1,4 @@
-"""Whether a server takes training bodies in proto or in JSON."""
+"""Finds out whether a server accepts training requests in proto or in JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tinkex.errors import APIError, APIStatusError
 from tinkex.http.transport import Transport
 from tinkex.types.training import ForwardBackwardOutput
 
-# Per base URL, for the process: found by the first training request. Single dict operations are atomic.
+# The format by base URL, found by the first training request. It needs no lock: dict operations are atomic.
 _found: dict[str, Literal["proto", "json"]] = {}
 
 _MAY_MEAN_JSON_ONLY = frozenset({400, 415, 422, 500})
@@ -19,18 +19,19 @@ _MAY_MEAN_JSON_ONLY = frozenset({400, 415, 422, 500})
 def submit(
     transport: Transport, model_id: str, seq_id: int, *, batch: api.Batch, compress: bool
 ) -> Promise[ForwardBackwardOutput]:
-    """Submit a pass in the format that the server takes.
+    """Submit a pass in the format that the server accepts.
 
-    Until that is known it goes in proto and, where the server cannot read it, again in JSON with the same
-    ``seq_id``. A server that refuses both has refused the work, and its answer to the proto counts unless
-    that was a failure (5xx).
+    While the format is unknown, the pass is sent in proto, and if the server cannot read it, again in JSON with
+    the same ``seq_id``. If the server refuses both, the refusal of proto is raised, unless it was a 5xx.
     """
     asked = transport.config.wire_format
     if any(chunk.type == "image_asset_pointer" for datum in batch.data for chunk in datum.model_input.chunks):
         asked = "json"  # the proto messages have no such chunk
     may_mean_json_only = _MAY_MEAN_JSON_ONLY
     if any(datum.model_input_spans is not None for datum in batch.data):
-        may_mean_json_only = frozenset({415})  # the others may be about the spans, which JSON would lose
+        may_mean_json_only = frozenset(
+            {415}
+        )  # the other statuses may refuse the spans, which JSON would lose
     known = _found.get(transport.base_url) if asked == "auto" else asked
     if known is not None:
         return api.forward_backward(transport, model_id, seq_id, batch, known, compress=compress)
@@ -52,7 +53,7 @@ def _try_json(
     try:
         promise = api.forward_backward(transport, model_id, seq_id, batch, "json")
     except APIError as second:
-        # What either of them left open is open.
+        # The outcome is unknown if either try left it unknown.
         second.sent = refusal.sent = second.sent or refusal.sent
         status = second.status_code if isinstance(second, APIStatusError) else None
         if status == 415 and refusal.status_code >= 500:  # proto only, and it has failed just now

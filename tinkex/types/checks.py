@@ -1,4 +1,4 @@
-"""Checks that several types share. Each raises ``InputError`` naming the argument."""
+"""Checks that several types share. Each of them raises ``InputError``, which names the argument."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LARGEST = 2**63 - 1
 
 
 def whole(name: str, value: Any, *, at_least: int) -> None:
-    """``value`` is a whole number (a bool is not) of ``at_least`` or more that fits 64 bits."""
+    """Check that ``value`` is a whole number of ``at_least`` or more that fits into 64 bits, and not a bool."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise InputError(f"{name} must be a whole number, not {value!r}")
     if value < at_least:
@@ -26,7 +26,7 @@ def whole(name: str, value: Any, *, at_least: int) -> None:
 
 
 def finite(name: str, value: Any, *, at_least: float = 0.0, at_most: float = math.inf) -> None:
-    """``value`` is a finite number within the bounds, both included."""
+    """Check that ``value`` is a finite number from ``at_least`` to ``at_most``, both included."""
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -40,13 +40,13 @@ def finite(name: str, value: Any, *, at_least: float = 0.0, at_most: float = mat
 
 
 def tinker_path(name: str, value: Any) -> None:
-    """``value`` is the path of a checkpoint, ``tinker://...``."""
+    """Check that ``value`` is the path of a checkpoint, ``tinker://...``."""
     if not isinstance(value, str) or not value.startswith("tinker://") or len(value) <= len("tinker://"):
         raise InputError(f"{name} must be a path that starts with 'tinker://', not {value!r}")
 
 
 def content(name: str, value: Any) -> bytes:
-    """``value`` if it is bytes and not empty; the bytes in it if it is base64 text."""
+    """Return the bytes of ``value``, which is bytes or base64 text, and not empty."""
     if isinstance(value, str):
         try:
             value = base64.b64decode(value, validate=True)
@@ -58,7 +58,7 @@ def content(name: str, value: Any) -> bytes:
 
 
 def pack_tokens(tokens: Sequence[int]) -> bytes:
-    """Token ids as little-endian int32, as they travel in proto.
+    """Return token ids as little-endian int32, which is how proto messages contain them.
 
     Raises ``InputError`` if an id is negative, fractional, or 2**31 or more.
     """
@@ -68,14 +68,14 @@ def pack_tokens(tokens: Sequence[int]) -> bytes:
         packed = struct.pack(f"<{len(listed)}i", *listed)
     except (TypeError, OverflowError, struct.error) as error:
         raise InputError(f"token ids must be whole numbers from 0 to 2**31 - 1: {error}") from None
-    # The top byte of every int32: a sign bit anywhere is a negative id. Far cheaper than min().
+    # The top bit of every fourth byte is a sign, and bytes with it are not ASCII. This is far cheaper than min().
     if not packed[3::4].isascii():
         raise InputError(f"token ids must not be negative, got {min(listed)}")
     return packed
 
 
 def unpack(packed: bytes, typecode: str) -> list[Any]:
-    """The numbers in little-endian bytes; ``typecode`` as in the ``array`` module."""
+    """Return the numbers in little-endian bytes. ``typecode`` is that of the ``array`` module."""
     values = array(typecode)
     values.frombytes(packed)
     if sys.byteorder == "big":

@@ -1,7 +1,7 @@
-"""The base of control-plane messages: small JSON objects, read and written by dataclasses-json.
+"""The base class of control-plane messages: small JSON objects, read and written by dataclasses-json.
 
-dataclasses-json converts what does not fit (``str({})``, ``bool("no")``), so each field is checked against its
-type first. What scales with tokens never goes through here; ``tinkex.wire`` has codecs for that.
+dataclasses-json converts values of a wrong type (``str({})``, ``bool("no")``), so each field is checked first. It
+is slow, so data whose size grows with the number of tokens has its own codecs in ``tinkex.wire``.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ M = TypeVar("M", bound="Message")
 
 
 class Message:
-    """A dataclass that ignores fields it does not know and leaves out those that are None."""
+    """A dataclass that is read from JSON, where unknown fields are ignored, and written without None fields."""
 
     dataclass_json_config: Any = None
 
     @classmethod
     def from_dict(cls: type[M], answer: Any) -> M:
-        """The message in a JSON object. A null means the default, where a field has one.
+        """Return the message in a JSON object. A field that is null gets its default, if it has one.
 
-        Raises ``ValueError`` if it is no object, or a field is missing or of another type.
+        Raises ``ValueError`` if ``answer`` is not an object, or a field is missing or has a wrong type.
         """
         message: M = _mixin().from_dict.__func__(cls, _checked(cls, answer))  # type: ignore[attr-defined]
         return message
 
     def to_dict(self) -> dict[str, Any]:
-        """The message as a JSON object, with all its fields."""
+        """Return the message as a JSON object, with all its fields."""
         return _mixin().to_dict(self)  # type: ignore[arg-type]
 
     def to_wire(self) -> dict[str, Any]:
-        """The JSON object to send, without fields that are None. Messages that are sent have no nested ones."""
+        """Return the JSON object to send, without fields that are None. Nested messages are not converted."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
 @functools.cache
 def _mixin() -> type[DataClassJsonMixin]:
-    # Imported when the first message is read: it takes a fifth of the time to import the package.
+    # Imported for the first message that is read, since it takes a fifth of the time to import the package.
     from dataclasses_json import DataClassJsonMixin, Undefined, config
 
     Message.dataclass_json_config = config(undefined=Undefined.EXCLUDE)["dataclasses_json"]
@@ -52,12 +52,15 @@ def _mixin() -> type[DataClassJsonMixin]:
 
 @functools.cache
 def _fields(kind: Any) -> list[tuple[str, Any, bool]]:
-    """``(name, type, whether there is a default)``; the type of a field that is decoded by a function is Any."""
+    """Return ``(name, type, whether it has a default)`` for each field.
+
+    The type is ``_Decoded`` for a field that a function decodes, unless it may be None.
+    """
     hints = get_type_hints(kind)
     return [
         (
             field.name,
-            Any if field.metadata.get("dataclasses_json") else hints[field.name],
+            _decoded(hints[field.name]) if field.metadata.get("dataclasses_json") else hints[field.name],
             not (field.default is field.default_factory is dataclasses.MISSING),
         )
         for field in dataclasses.fields(kind)
@@ -65,7 +68,7 @@ def _fields(kind: Any) -> list[tuple[str, Any, bool]]:
 
 
 def _checked(kind: type[Message], answer: Any) -> dict[str, Any]:
-    """The fields of ``answer`` that dataclasses-json shall read."""
+    """Return the fields of ``answer`` that dataclasses-json is to read."""
     if not isinstance(answer, dict):
         raise ValueError(f"{kind.__name__} must be an object, not {_name_of(answer)}")
     checked = {}
@@ -80,9 +83,11 @@ def _checked(kind: type[Message], answer: Any) -> dict[str, Any]:
 
 
 def _fitting(hint: Any, value: Any, name: str) -> Any:
-    """``value`` if it is of the type ``hint``, and so are those in it; raises ``ValueError`` otherwise."""
+    """Return ``value``. Raises ``ValueError`` unless it and its items are of the type ``hint``."""
     origin, args = get_origin(hint), get_args(hint)
     if hint is Any or (value is None and type(None) in args):
+        return value
+    if hint is _Decoded and value is not None:
         return value
     if origin in (Union, types.UnionType):  # the only unions are those with None
         return _fitting(next(one for one in args if one is not type(None)), value, name)
@@ -101,7 +106,15 @@ def _fitting(hint: Any, value: Any, name: str) -> Any:
     return value
 
 
-_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+class _Decoded:
+    """The type of a field that a function decodes: of any type on the wire, but not null."""
+
+
+def _decoded(hint: Any) -> Any:
+    return Any if type(None) in get_args(hint) else _Decoded
+
+
+_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", _Decoded: "there"}
 
 
 def _name_of(value: Any) -> str:

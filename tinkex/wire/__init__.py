@@ -1,1 +1,1 @@
-"""Bytes to types and back, for what scales with tokens: ``proto_codec`` and ``json_codec``."""
+"""The codecs of data whose size grows with the number of tokens: ``proto_codec`` and ``json_codec``."""

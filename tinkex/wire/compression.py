@@ -1,4 +1,4 @@
-"""zstd, where a package for it is there."""
+"""Compression with zstd, if a module for it is installed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _MODULES = ("compression.zstd", "zstandard")
 
 
 def zstd(content: bytes) -> bytes | None:
-    """``content`` compressed; None if no package can do it."""
+    """Return ``content`` compressed, or None if no module can do it."""
     for name in _MODULES:
         try:
             compressed: bytes = importlib.import_module(name).compress(content)

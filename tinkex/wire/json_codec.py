@@ -22,7 +22,7 @@ from tinkex.wire.validation import (
     matching_logprobs,
 )
 
-# What each dtype that servers name is read as.
+# The dtype to which each dtype of a server is converted.
 _DTYPES: dict[str, TensorDtype] = {
     **dict.fromkeys(("float32", "float64", "float16", "bfloat16"), "float32"),
     **dict.fromkeys(("int64", "int32", "int16", "int8", "uint8", "uint16", "uint32"), "int64"),
@@ -30,12 +30,12 @@ _DTYPES: dict[str, TensorDtype] = {
 
 
 def encode_model_input(model_input: ModelInput) -> dict[str, Any]:
-    """``{"chunks": [...]}``."""
+    """Return a model input as ``{"chunks": [...]}``."""
     return {"chunks": [_encode_chunk(chunk) for chunk in model_input.chunks]}
 
 
 def encode_tensor(tensor: TensorData) -> dict[str, Any]:
-    """``{"data", "dtype", "shape"}`` and, where sparse, the two index lists."""
+    """Return a tensor as ``{"data", "dtype", "shape"}``, and if it is sparse, the two lists of indices."""
     encoded: dict[str, Any] = {"data": tensor.data, "dtype": tensor.dtype, "shape": tensor.shape}
     if tensor.sparse_crow_indices is not None:
         encoded["sparse_crow_indices"] = tensor.sparse_crow_indices
@@ -51,7 +51,7 @@ def encode_forward_backward(
     loss_fn_config: Mapping[str, float | str] | None,
     forward_only: bool,  # noqa: FBT001
 ) -> dict[str, Any]:
-    """The body of a forward or forward-backward request."""
+    """Return the body of a forward or forward-backward request."""
     work: dict[str, Any] = {
         "data": [
             {
@@ -71,21 +71,16 @@ def encode_forward_backward(
 
 
 def decode_sample(answer: Any) -> SampleResponse:
-    """The result of a sample request; raises ``APIResponseValidationError`` if it is none."""
+    """Read the result of a sample request. Raises ``APIResponseValidationError`` if it is not valid."""
     return decode("sample result", _read_sample, answer)
 
 
 def decode_forward_backward(answer: Any) -> ForwardBackwardOutput:
-    """The result of a forward or forward-backward request; raises ``APIResponseValidationError`` if it is none."""
-    return decode("forward_backward result", _read_forward_backward, answer)
+    """Read the result of a forward or forward-backward request.
 
-
-def decode_metrics(metrics: Any) -> dict[str, float]:
-    """The metrics of a result; raises ``APIResponseValidationError`` if they are not numbers by name.
-
-    NaN and infinities are kept: they occur in training that diverges.
+    Raises ``APIResponseValidationError`` if it is not valid.
     """
-    return decode("object of metrics", _read_metrics, metrics)
+    return decode("forward_backward result", _read_forward_backward, answer)
 
 
 def _encode_chunk(chunk: ModelInputChunk) -> dict[str, Any]:
@@ -211,7 +206,7 @@ def _words(name: str, value: Any) -> str | None:
 
 
 def _are(values: list[Any], *kinds: type) -> bool:
-    """Whether every value is of just one of these types; a boolean is no integer here."""
+    """Return whether every value is exactly of one of these types. A bool does not count as an integer."""
     found = list(map(type, values))
     left = len(found)
     for kind in kinds:
@@ -243,7 +238,7 @@ def _numbers(name: str, values: Any) -> list[float]:
 
 
 def _logprobs(name: str, values: Any, *, gaps: bool = False) -> list[Any]:
-    """The floats in a list, which with ``gaps`` may hold None too."""
+    """Return the floats in a list, in which ``gaps`` allows None too."""
     if not _are(_list(name, values), float):
         found = [value for value in values if value is not None] if gaps else values
         check_logprobs(name, list(map(float, _numbers(name, found))))

@@ -1,6 +1,6 @@
-"""Training bodies and results as protocol buffers (``messages.proto``).
+"""Training requests and results as protocol buffers (``messages.proto``).
 
-Imported when the first proto message is met, so that ``import tinkex`` does not load protobuf.
+This module is imported for the first proto message, so that ``import tinkex`` does not load protobuf.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from tinkex.wire.validation import (
     matching_logprobs,
 )
 
-# What each wire dtype is read as, its width in bytes on the wire, and how many times wider it is in memory.
+# For each dtype of the protocol: the dtype to which it is converted, its size in bytes in the message, and how many
+# times larger it is in memory.
 _DTYPES: dict[int, tuple[TensorDtype, int, int]] = {
     pb.DTYPE_UNSPECIFIED: ("float32", 4, 1),
     pb.DTYPE_FLOAT32: ("float32", 4, 1),
@@ -35,7 +36,7 @@ _DTYPES: dict[int, tuple[TensorDtype, int, int]] = {
 }
 
 _MOST_BARE_DATUMS = 65_536
-"""How many datums without any output a result may have: they take no bytes of it, so nothing else bounds them."""
+"""The most datums without outputs in a result. They take no bytes in it, so its size does not limit them."""
 
 
 def encode_forward_backward(
@@ -46,7 +47,7 @@ def encode_forward_backward(
     loss_fn_config: Mapping[str, float | str] | None,
     forward_only: bool,  # noqa: FBT001
 ) -> bytes:
-    """The body of a forward or forward-backward request; the same bytes for the same arguments."""
+    """Return the body of a forward or forward-backward request. The same arguments give the same bytes."""
     message = pb.ForwardBackwardRequest(
         model_id=model_id, seq_id=seq_id, loss_fn=loss_fn, forward_only=forward_only
     )
@@ -81,18 +82,21 @@ def encode_forward_backward(
         else:
             message.loss_fn_config_v2[name].number = value
             message.loss_fn_config[name] = value
-    # Messages behind one another are read as one, merged (the encoding guide's "Last One Wins" section). One
-    # of megabytes would take several times as long to serialize, since its buffer grows by copying.
+    # A parser merges concatenated messages into one (section "Last One Wins" of the encoding guide). To serialize
+    # one large message would take several times as long, since its buffer grows by copying.
     return b"".join([message.SerializeToString(deterministic=True), *parts])
 
 
 def decode_sample(content: bytes) -> SampleResponse:
-    """The result of a sample request; raises ``APIResponseValidationError`` if it is none."""
+    """Read the result of a sample request. Raises ``APIResponseValidationError`` if it is not valid."""
     return decode("sample result", _read_sample, content)
 
 
 def decode_forward_backward(content: bytes) -> ForwardBackwardOutput:
-    """The result of a forward or forward-backward request; raises ``APIResponseValidationError`` if it is none."""
+    """Read the result of a forward or forward-backward request.
+
+    Raises ``APIResponseValidationError`` if it is not valid.
+    """
     return decode("forward_backward result", _read_forward_backward, content)
 
 
@@ -171,7 +175,7 @@ def _read_tensor(message: pb.Tensor) -> TensorData:
 
 
 def _split(field: pb.BatchedTensor, count: int) -> list[TensorData]:
-    """The tensors of ``count`` datums, which lie one behind the other in one buffer."""
+    """Return the tensors of ``count`` datums, which one buffer contains one after the other."""
     dtype, width, wider = _dtype(field.dtype)
     data = field.data  # taken once: each access to a bytes field of a message copies all of it
     offsets = unpack(field.offsets, "q") or [0, len(data)]
@@ -200,7 +204,7 @@ def _dtype(number: int) -> tuple[TensorDtype, int, int]:
 
 
 def _widen(packed: bytes, dtype: int) -> bytes:
-    """bfloat16 as float32 and int32 as int64; other dtypes as they are."""
+    """Convert bfloat16 to float32 and int32 to int64; keep other dtypes."""
     if dtype == pb.DTYPE_BFLOAT16:
         wide = bytearray(2 * len(packed))
         wide[2::4], wide[3::4] = packed[0::2], packed[1::2]

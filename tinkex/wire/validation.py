@@ -1,4 +1,4 @@
-"""What all decoders share: each gives a value of the promised type or raises ``APIResponseValidationError``."""
+"""Checks that the decoders share: a decoder returns a valid value or raises ``APIResponseValidationError``."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ Given = TypeVar("Given")
 Read = TypeVar("Read")
 
 _MOST_DIMENSIONS = 64
+_LARGEST = 2**31
+_LARGEST_EMPTY = 2**20
+"""Values. Those of an empty tensor, such as one of shape ``[n, 0]``, take no bytes, so nothing else bounds them."""
 
 
 def decode(what: str, reader: Callable[[Given], Read], given: Given, body: object = None) -> Read:
-    """``reader(given)``; whatever it raises becomes an ``APIResponseValidationError``, which keeps ``body``.
+    """Return ``reader(given)``. Any error in it becomes an ``APIResponseValidationError`` with ``body``.
 
-    Readers only compute, so an exception in one means that the server sent what does not belong there.
+    A reader only computes, so an error in it means that the server sent something that is not valid.
     """
     try:
         return reader(given)
@@ -25,29 +28,29 @@ def decode(what: str, reader: Callable[[Given], Read], given: Given, body: objec
         raise
     except Exception as error:
         problem = f"no field {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
-    # Raised here and not in the handler: the first error may hold the whole content, and would be carried along.
+    # This is raised outside the handler, because the first error may contain the whole content of the answer.
     raise APIResponseValidationError(f"the server's answer is no {what}: {problem[:300]}", body=body)
 
 
-# The checks below run over every token of a result, so they leave the loops to C.
+# The checks below run over every token of a result, so they use functions whose loops are in C.
 
 
 def check_tokens(name: str, packed: bytes) -> None:
     """Raise ``ValueError`` if one of the little-endian int32 in ``packed`` is negative."""
-    # The top byte of each holds its sign bit, and ASCII has none.
+    # The top bit of every fourth byte is a sign, and bytes with it are not ASCII.
     if not packed[3::4].isascii():
         raise ValueError(f"{name} must not be negative")
 
 
 def check_logprobs(name: str, values: Sequence[float]) -> None:
     """Raise ``ValueError`` if one of ``values`` is NaN."""
-    # A sum shows it at once; but that of opposite infinities is NaN too.
+    # The sum is NaN if a value is, but also if the values contain opposite infinities.
     if math.isnan(sum(values)) and any(map(math.isnan, values)):
         raise ValueError(f"{name} must be numbers, not NaN")
 
 
 def matching_logprobs(tokens: Sequence[int], logprobs: list[float]) -> list[float] | None:
-    """``logprobs`` if there is one for each of ``tokens``; None if there are none, as some servers say it."""
+    """Return ``logprobs``, which must be as many as ``tokens``, or None if the list is empty."""
     if len(logprobs) == len(tokens):
         return logprobs
     if logprobs:
@@ -59,12 +62,17 @@ def check_shape(shape: Sequence[int]) -> None:
     """Raise ``ValueError`` if no tensor has this shape."""
     if len(shape) > _MOST_DIMENSIONS:
         raise ValueError(f"a tensor has at most {_MOST_DIMENSIONS} dimensions, not {len(shape)}")
-    if any(size < 0 for size in shape):
-        raise ValueError(f"the shape {list(shape)} has a negative size")
+    if any(size < 0 for size in shape) or _extent(shape) > _LARGEST:
+        raise ValueError(f"no tensor has the shape {list(shape)}")
 
 
 def check_count(shape: Sequence[int], count: int) -> None:
     """Raise ``ValueError`` unless ``count`` values fill a dense tensor of this shape."""
     check_shape(shape)
-    if math.prod(shape) != count:
+    if math.prod(shape) != count or (not count and _extent(shape) > _LARGEST_EMPTY):
         raise ValueError(f"{count} values do not fill a tensor of shape {list(shape)}")
+
+
+def _extent(shape: Sequence[int]) -> int:
+    """The product of the sizes other than 0: how much a loop over a tensor without values may have to do."""
+    return math.prod(size or 1 for size in shape)

@@ -82,35 +82,32 @@ class AdaptedModel:
 
         Raises ``NotFinite`` if the adapters are so large that a logit is infinite or NaN.
         """
-        return self._logits(self._activations(context)[1])
+        return self._forward(context)[2]
 
-    def _logits(self, hidden: Floats) -> Floats:
+    def _forward(self, context: Ints) -> tuple[Floats, Floats, Floats]:
+        """The embedded inputs, the hidden layer, and the logits."""
+        inputs: Floats = self._base.embedding[context].reshape(len(context), -1)
         with overflow_allowed():
+            hidden: Floats = inputs @ self._hidden
+            hidden += self._base.bias
+            np.maximum(hidden, 0, out=hidden)
             logits: Floats = hidden @ self._unembed
         if not np.isfinite(logits).all():
             raise NotFinite("the model's weights are too large: its outputs are not finite")
-        return logits
+        return inputs, hidden, logits
 
     def blocks(self, context: Ints) -> Iterator[slice]:
         """Slices that cut ``context`` into pieces small enough to compute at once."""
         for start in range(0, len(context), _BLOCK):
             yield slice(start, start + _BLOCK)
 
-    def _activations(self, context: Ints) -> tuple[Floats, Floats]:
-        inputs = self._base.embedding[context].reshape(len(context), -1)
-        with overflow_allowed():
-            hidden = inputs @ self._hidden
-            hidden += self._base.bias
-        np.maximum(hidden, 0, out=hidden)
-        return inputs, hidden
-
     def trace(self, context: Ints, targets: Ints) -> Trace:
         """Run ``context [n, CONTEXT]`` forward towards ``targets [n, m]``, and keep what the backward pass needs.
 
         Raises ``NotFinite`` as ``logits`` does.
         """
-        inputs, hidden = self._activations(context)
-        return Trace(inputs, hidden, log_softmax(self._logits(hidden)), targets)
+        inputs, hidden, logits = self._forward(context)
+        return Trace(inputs, hidden, log_softmax(logits), targets)
 
     def gradients(self, trace: Trace, upstream: Floats) -> Weights:
         """The gradients of the adapters.

@@ -18,6 +18,7 @@ from tinkex.local.model.network import AdaptedModel, log_softmax, windows
 from tinkex.local.model.outputs import EMPTY_LOGPROB, SampledSequence, SampleOutput, Topk
 
 _STEPS_PER_TURN = 32  # tokens of every sample, until another request gets its turn
+_MIN_TEMPERATURE = 1e-30  # below it nothing changes any more, and dividing by it could overflow
 _ROWS_AT_ONCE = 4096  # draws computed at once, to bound the memory of many alternatives to a long prompt
 
 
@@ -120,9 +121,7 @@ def choose(logits: Floats, request: SampleRequest, randoms: Sequence[np.random.G
     if request.temperature == 0:
         best: Ints = logits.argmax(axis=1)
         return best
-    wide = logits.astype(np.float64)
-    with np.errstate(over="ignore"):  # at a tiny temperature, all but the likeliest get minus infinity
-        scaled = (wide - wide.max(axis=1, keepdims=True)) / request.temperature
+    scaled = logits.astype(np.float64) / max(request.temperature, _MIN_TEMPERATURE)
     order = np.argsort(-scaled, axis=1, kind="stable")
     probabilities = np.exp(log_softmax(np.take_along_axis(scaled, order, axis=1)))
     if request.top_k:

@@ -21,7 +21,8 @@ def retrieve_future(state: State, request: Request) -> Answer:
     """
     promise = state.promises.get(request.fields.text("request_id"))
     _check_kind(promise, request.header("X-Tinker-Request-Type"))
-    outcome = promise.wait(state.poll_timeout)
+    # A state that closes fails the promises there are; nobody would wake a poll for one made after that.
+    outcome = None if state.closing.is_set() else promise.wait(state.poll_timeout)
     if state.closing.is_set():
         raise Refused(503, "the server is stopping", retry_after=1)
     if outcome is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -30,7 +31,7 @@ class Listener:
         server: Any = create_server(
             application,
             _dispatcher=self._dispatcher,
-            host=host,
+            host=_one_address(host),
             port=port,
             ident=None,
             connection_limit=100_000,
@@ -41,6 +42,7 @@ class Listener:
         )
         self._server = server
         self.port: int = int(server.effective_port)
+        self._dispatcher.set_thread_count(_IDLE_THREADS)
         self._stopping = False
         self._deadline = 0.0
         self._thread = threading.Thread(target=self._loop, name="tinkex-local-http", daemon=True)
@@ -50,9 +52,12 @@ class Listener:
         while not self._stopping or (self._unsent() and time.monotonic() < self._deadline):
             wait = 0.01 if self._stopping else 30.0
             self._server.asyncore.loop(timeout=wait, use_poll=True, map=self._server._map, count=1)
-        # This thread closes the sockets, so that none is closed while it is being read or written here.
+        # This thread closes the sockets, so that none is closed while it is being read or written here. A thread that
+        # is late with its answer still writes to the trigger, whose descriptor must not be another file's by then.
+        late = self._dispatcher.in_progress > 0
         for channel in list(self._server._map.values()):
-            channel.close()
+            if not (late and channel is self._server.trigger):
+                channel.close()
 
     def _unsent(self) -> bool:
         return any(getattr(channel, "total_outbufs_len", 0) for channel in list(self._server._map.values()))
@@ -79,9 +84,8 @@ class _Dispatcher(ThreadedTaskDispatcher):
         super().__init__()
         # Guards what follows, and is held while a task is added: no thread is started for it once all are told to end.
         self._changed = threading.Condition()
-        self._in_progress = 0
-        self.stopped = False
-        self.set_thread_count(_IDLE_THREADS)
+        self.in_progress = 0
+        self._stopped = False
 
     def start_new_thread(self, target: Any, thread_no: int) -> None:
         """Start a thread. If that cannot be done, tasks wait for the threads there are.
@@ -98,11 +102,11 @@ class _Dispatcher(ThreadedTaskDispatcher):
     def add_task(self, task: Any) -> None:
         """Run a task on a thread; cancel it if the dispatcher is stopped."""
         with self._changed:
-            stopped = self.stopped
+            stopped = self._stopped
             if not stopped:
-                self._in_progress += 1
+                self.in_progress += 1
                 # Threads that are idle now are kept, for they may be needed again soon.
-                self.set_thread_count(max(self._in_progress, len(self.threads) - self.stop_count))
+                self.set_thread_count(max(self.in_progress, len(self.threads) - self.stop_count))
                 counted: Any = _Counted(task, self)
                 super().add_task(counted)
         if stopped:
@@ -111,14 +115,14 @@ class _Dispatcher(ThreadedTaskDispatcher):
     def done(self) -> None:
         """Note that a task is over."""
         with self._changed:
-            self._in_progress -= 1
+            self.in_progress -= 1
             self._changed.notify_all()
 
     def stop(self, timeout: int) -> None:
         """Take no more tasks; wait up to ``timeout`` seconds for those in progress, then end the threads."""
         with self._changed:
-            self.stopped = True
-            self._changed.wait_for(lambda: self._in_progress == 0, timeout)
+            self._stopped = True
+            self._changed.wait_for(lambda: self.in_progress == 0, timeout)
         self.shutdown(cancel_pending=True, timeout=1)
 
 
@@ -133,10 +137,6 @@ class _Counted:
         """Answer the request."""
         try:
             self._task.service()
-        except OSError:
-            # An answer that is ready only after the server has closed its sockets reaches nobody.
-            if not self._dispatcher.stopped:
-                raise
         finally:
             self._dispatcher.done()
 
@@ -144,3 +144,13 @@ class _Counted:
         """Close the connection without an answer."""
         self._task.cancel()
         self._dispatcher.done()
+
+
+def _one_address(host: str) -> str:
+    """The address to listen on: the first IPv4 address of ``host``, or the first of another kind if it has none.
+
+    A name such as ``localhost`` may stand for several addresses; listening on each of them would take several ports.
+    """
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    found.sort(key=lambda each: each[0] != socket.AF_INET)
+    return str(found[0][4][0])

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -14,35 +12,17 @@ import numpy as np
 def fingerprint(kind: str, content: Any) -> bytes:
     """The digest of a request of type ``kind``.
 
-    ``content`` is what the request says: a JSON document, or a dataclass of what was read from the body. Token and
-    tensor payloads belong in the latter, as arrays: then a request has the same fingerprint in proto and in JSON,
-    and large payloads are not written out as text.
+    ``content`` is what the request says: a JSON document, or a dataclass of what was read from the body. Tokens and
+    tensors should come as arrays in the latter: then a request has the same fingerprint in proto and in JSON, and
+    large payloads are not written out as text.
     """
-    digest = hashlib.blake2b(kind.encode(), digest_size=16)
-    _add(digest, content)
-    return digest.digest()
+    text = json.dumps([kind, content], sort_keys=True, default=_plain)
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
-def _add(digest: hashlib.blake2b, content: Any) -> None:
-    # Each part is preceded by its type and size, so that no two different contents give the same bytes.
-    if isinstance(content, np.ndarray):
-        digest.update(f"array {content.dtype.str} {content.shape} ".encode())
-        digest.update(np.ascontiguousarray(content).data)
-    elif is_dataclass(content):
-        names = fields(content)
-        digest.update(f"dataclass {len(names)} ".encode())
-        for name in names:
-            _add(digest, getattr(content, name.name))
-    elif isinstance(content, Mapping) and any(isinstance(value, np.ndarray) for value in content.values()):
-        digest.update(f"arrays {len(content)} ".encode())
-        for key in sorted(content):
-            _add(digest, key)
-            _add(digest, content[key])
-    elif isinstance(content, tuple):
-        digest.update(f"tuple {len(content)} ".encode())
-        for part in content:
-            _add(digest, part)
-    else:
-        text = json.dumps(content, sort_keys=True).encode()
-        digest.update(f"json {len(text)} ".encode())
-        digest.update(text)
+def _plain(value: Any) -> Any:
+    """An array or a dataclass as something that JSON can express."""
+    if isinstance(value, np.ndarray):
+        data = hashlib.blake2b(np.ascontiguousarray(value).data, digest_size=16)
+        return [value.dtype.str, value.shape, data.hexdigest()]
+    return vars(value)
