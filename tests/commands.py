@@ -1,4 +1,4 @@
-"""The command line in this process: quick, and with the streams and the status that a shell would see."""
+"""The command line in this process, quick, with the streams and the status that a shell would see."""
 
 from __future__ import annotations
 
@@ -29,6 +29,18 @@ class Outcome:
         assert self.err.startswith("Error: "), self
         assert self.err.count("\n") == 1, self
         assert all(word in self.err for word in words), self
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a server holds: one run with three checkpoints, made in one session."""
+
+    url: str
+    session: str
+    run: str
+    state: str
+    other: str
+    sampler: str
 
 
 Tinkex = Callable[..., Outcome]

@@ -7,16 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 from clients import config, own_threads
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from servers import ScriptedServer
 
 import tinkex
 from tinkex.http.transport import Transport
 from tinkex.training import wire_format
 
-
-# A machine may be slow at times; what must be quick is measured in benchmarks.
-settings.register_profile("tinkex", deadline=None)
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("tinkex", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tinkex")
 
 

@@ -179,7 +179,7 @@ def conforms(hint: Any, value: Any) -> bool:
 
 
 @pytest.mark.parametrize("name", ENDPOINTS)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_an_odd_answer_is_a_value_or_a_typed_error(
     server: ScriptedServer, transport: Transport, name: str, data: st.DataObject

@@ -87,7 +87,7 @@ def test_a_whole_number_of_seconds_is_one(server: ScriptedServer, transport: Tra
 def test_a_client_goes_on_with_odd_dynamic_flags(server: ScriptedServer) -> None:
     server.on("/client/dynamic_config", {"refresh_interval_sec": "soon"})
     with client_of(server) as client:
-        assert client.create_sampling_client(base_model="base").sample(PROMPT, 1, PARAMS).result(5).sequences
+        assert client.create_sampling_client(base_model="base").sample(PROMPT, 1, PARAMS).result(60).sequences
 
 
 def test_an_id_in_a_path_is_one_segment_of_it(server: ScriptedServer, transport: Transport) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import programs
 import pytest
-from commands import KEY, Outcome, Tinkex
+from commands import KEY, Held, Outcome, Tinkex
 from programs import Command
 
+import tinkex
 from tinkex.cli.app import cli
+from tinkex.local import LocalServer
 
 
 @pytest.fixture
@@ -48,3 +51,28 @@ def tinkex_here(
         return Outcome(status if isinstance(status, int) else 0, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def filled() -> Iterator[LocalServer]:
+    with LocalServer(api_key=KEY) as server:
+        yield server
+
+
+@pytest.fixture
+def held(filled: LocalServer, monkeypatch: pytest.MonkeyPatch) -> Held:
+    config = tinkex.Config(base_url=filled.base_url, api_key=KEY, telemetry=False)
+    monkeypatch.setenv("TINKER_BASE_URL", filled.base_url)
+    monkeypatch.setenv("TINKER_API_KEY", KEY)
+    service = tinkex.ServiceClient(
+        config=config, display_name="Blue night", user_metadata={"team": "blue"}, project_id="p-1"
+    )
+    with service:
+        training = service.create_lora_training_client("tinkex/byte-lm", rank=2, seed=0)
+        state = training.save_state("one").result().path
+        other = training.save_state("two").result().path
+        sampler = training.save_weights_for_sampler("three").result().path
+        assert state is not None
+        assert other is not None
+        assert sampler is not None
+        return Held(filled.base_url, service.session_id, state.split("/")[2], state, other, sampler)

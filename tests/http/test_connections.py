@@ -87,13 +87,15 @@ def test_proxies_are_each_clients_own(server: ScriptedServer) -> None:
         assert all("tinker.invalid" in request.path for request in proxy.requests)
 
 
-def _trickle(connection: socket.socket, stop: threading.Event, pieces: Iterator[bytes]) -> None:
+def _trickle(
+    connection: socket.socket, stop: threading.Event, pieces: Iterator[bytes], pause: float = 0.02
+) -> None:
     """Read a request, and then send a piece now and then until ``stop`` or until nobody listens any more."""
     with connection, contextlib.suppress(OSError):
         connection.recv(65536)
         for piece in pieces:
             connection.sendall(piece)
-            if stop.wait(0.02):
+            if stop.wait(pause):
                 return
 
 
@@ -123,7 +125,7 @@ def test_an_answer_that_goes_on_without_getting_anywhere_is_given_up(first: byte
         finally:
             stop.set()
             transport.close()
-            server.join(30)
+            server.join(60)
 
 
 def test_a_large_answer_that_comes_steadily_is_read_whole() -> None:
@@ -133,15 +135,17 @@ def test_a_large_answer_that_comes_steadily_is_read_whole() -> None:
     pieces = itertools.chain([head], (b"x" * 20_000 for _ in range(size // 20_000)))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        transport = Transport(tinkex.Config(base_url=url, api_key="tml-test", read_timeout=0.3, max_tries=1))
-        server = threading.Thread(target=lambda: _trickle(listener.accept()[0], stop, pieces), daemon=True)
+        transport = Transport(tinkex.Config(base_url=url, api_key="tml-test", read_timeout=2.0, max_tries=1))
+        server = threading.Thread(
+            target=lambda: _trickle(listener.accept()[0], stop, pieces, 0.08), daemon=True
+        )
         server.start()
         try:
             assert len(transport.request("GET", "/x").content) == size
         finally:
             stop.set()
             transport.close()
-            server.join(30)
+            server.join(60)
 
 
 def test_an_answer_behind_a_provisional_one_is_not_taken_for_that_of_the_next_request() -> None:
@@ -172,4 +176,4 @@ def test_an_answer_behind_a_provisional_one_is_not_taken_for_that_of_the_next_re
             assert transport.request("GET", "/x").content == b"own"
         finally:
             transport.close()
-            server.join(30)
+            server.join(60)

@@ -20,7 +20,7 @@ from servers import Reply, Request, ScriptedServer
 import tinkex
 from tinkex import Config, RestClient, metrics
 from tinkex.config import credentials_path
-from tinkex.http.request import Request
+from tinkex.http.request import Request as HTTPRequest
 from tinkex.http.response import Response
 from tinkex.http.transport import Transport
 
@@ -198,7 +198,7 @@ def test_odd_claims_say_nothing_of_a_caller(server: ScriptedServer, claims: Any)
         RestClient(config=config(server, api_key=token)) as client,
         pytest.raises(tinkex.APIResponseValidationError),
     ):
-        client.whoami().result(10)
+        client.whoami().result(60)
 
 
 # A server that repeats what it was sent
@@ -226,14 +226,14 @@ def test_a_key_in_an_answer_is_hidden(server: ScriptedServer, settings: Config, 
         ),
     )
     with RestClient(config=settings) as client:
-        refused(lambda: client.get_server_capabilities().result(10), tinkex.APIError)
+        refused(lambda: client.get_server_capabilities().result(60), tinkex.APIError)
 
 
 def test_a_key_in_a_failed_result_is_hidden(server: ScriptedServer, settings: Config) -> None:
     server.on("/retrieve_future", lambda request: {"error": f"you sent {echo(request)}", "category": "user"})
     with tinkex.ServiceClient(config=settings) as service:
         sampler = service.create_sampling_client(base_model="base")
-        error = refused(lambda: sampler.sample(PROMPT, 1, PARAMS).result(10), tinkex.RequestFailedError)
+        error = refused(lambda: sampler.sample(PROMPT, 1, PARAMS).result(60), tinkex.RequestFailedError)
     assert "[hidden]" in str(error)
 
 
@@ -272,7 +272,7 @@ def test_a_key_in_a_status_line_is_hidden(
                 retry_delay=0,
             )
         )
-        refused(lambda: transport.call(Request("GET", "/x"), Response.json), tinkex.APIError)
+        refused(lambda: transport.call(HTTPRequest("GET", "/x"), Response.json), tinkex.APIError)
         transport.close()
     assert SECRET not in caplog.text
 

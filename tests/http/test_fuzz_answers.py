@@ -159,7 +159,7 @@ def test_any_claims_give_a_life_to_a_credential(exp: Any, iat: Any, other: Any) 
         assert RenewedCredential(lambda value=value: value).get() == value  # type: ignore[misc]
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.integers(200, 599),
     st.binary(max_size=40) | VALUES.map(lambda value: json.dumps(value).encode()),

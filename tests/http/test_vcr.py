@@ -19,7 +19,7 @@ def use(settings: Config) -> list[int]:
     with tinkex.ServiceClient(config=settings, heartbeat_interval=60) as service:
         assert service.get_server_capabilities().supported_models[0].model_name == "base"
         sampler = service.create_sampling_client(base_model="base")
-        return sampler.sample(PROMPT, 1, PARAMS).result(10).sequences[0].tokens
+        return sampler.sample(PROMPT, 1, PARAMS).result(60).sequences[0].tokens
 
 
 def test_a_session_is_recorded_and_played_back_without_the_server(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from servers import FINISH, Hang, Reply, ScriptedServer
 from tinkex.session import process_end
 
 PREAMBLE = """
-import sys, threading, time
+import signal, sys, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored below a shell's background job
 import tinkex
 from tinkex import types
 from tinkex.session import process_end

@@ -15,7 +15,6 @@ from servers import Hang, Reply, Request, ScriptedServer
 
 import tinkex
 from tinkex import types
-from tinkex.training import wire_format as negotiation
 from tinkex.wire import messages_pb2 as pb
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -31,11 +30,6 @@ def nll(logprobs: Any, weights: Any) -> tuple[Any, dict[str, Any]]:
     return loss, {"custom/nll:sum": loss}
 
 
-@pytest.fixture(autouse=True)
-def nothing_known_of_servers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(negotiation, "_found", {})
-
-
 @pytest.fixture
 def running_losses(server: ScriptedServer) -> ScriptedServer:
     """A server that runs custom losses: the nth it is given is ``loss-n``."""
@@ -48,12 +42,6 @@ def running_losses(server: ScriptedServer) -> ScriptedServer:
 
     server.on("/retrieve_future", result)
     return server
-
-
-@pytest.fixture
-def service(server: ScriptedServer) -> Iterator[tinkex.ServiceClient]:
-    with tinkex.ServiceClient(config=config(server, wire_format="json")) as made:
-        yield made
 
 
 @pytest.fixture

@@ -97,6 +97,10 @@ def _read_model_id(result: Result, promised: str | None = None) -> str:
     model_id = answer.get("model_id") or promised
     if not isinstance(model_id, str):
         raise APIResponseValidationError("the server named no model_id", body=answer)
+    if promised is not None and model_id != promised:
+        raise APIResponseValidationError(
+            f"the server promised model {promised!r}, and names another", body=answer
+        )
     return model_id
 
 
