@@ -7,7 +7,7 @@ from concurrent.futures import CancelledError, as_completed, wait
 
 import pytest
 from clients import PARAMS, PROMPT, config, sample
-from servers import Hang, ScriptedServer
+from servers import Hang, Reply, ScriptedServer
 
 import tinkex
 from tinkex import ServiceClient, types
@@ -118,3 +118,13 @@ def test_closing_a_narrow_sampler_resolves_what_is_queued(
         with pytest.raises(ClientClosedError):
             future.result(60)
     futures[0].exception(60)
+
+
+def test_requests_that_are_put_off_for_ever_are_stuck(server: ScriptedServer) -> None:
+    server.on("/asample", Reply(429, {}, {"Retry-After": "0.05"}))
+    with tinkex.ServiceClient(config=config(server)) as service:
+        stuck = service.create_sampling_client(
+            base_model="base", retry_config=types.RetryConfig(progress_timeout=0.3)
+        )
+        with pytest.raises(tinkex.APIConnectionError, match="stuck"):
+            stuck.sample(PROMPT, 1, PARAMS).result(60)

@@ -213,7 +213,7 @@ class _Sample:
             session.pause.pass_through(session.transport.wait)
             session.dispatch_budget.acquire(size)
             try:
-                if self._future.done():
+                if self._abandoned():
                     raise CancelledError
                 return api.sample(session.transport, self._client.sampling_session_id, number, self._request)
             except RateLimitError as error:
