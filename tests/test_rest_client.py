@@ -341,3 +341,13 @@ def test_a_deletion_whose_answer_was_lost_has_worked(server: ScriptedServer) -> 
         server.once(CHECKPOINT, gone)
         with pytest.raises(tinkex.NotFoundError):
             client.delete_checkpoint(RUN, "weights/final").result(60)
+
+
+def test_a_checkpoint_of_a_server_that_does_not_say_when_it_was_saved(server: ScriptedServer) -> None:
+    for said in ({"time": None}, {}):
+        fields = {name: value for name, value in checkpoint().items() if name != "time"}
+        server.on(f"/training_runs/{RUN}/checkpoints", {"checkpoints": [{**fields, **said}]})
+        with RestClient(config=config(server)) as client:
+            [found] = client.list_checkpoints(RUN).result(60).checkpoints
+        assert found.time is None
+        assert "None" in repr(found)

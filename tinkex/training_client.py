@@ -23,7 +23,8 @@ from tinkex.polling.queue_state import QueueStateObserver
 from tinkex.sampling_client import SamplingClient
 from tinkex.session.session import Session
 from tinkex.training import create_model, forward_backward
-from tinkex.training.request_queue import Call, Request, RequestQueue, single
+from tinkex.training.call import Call, Request, single
+from tinkex.training.request_queue import RequestQueue
 from tinkex.types import console
 from tinkex.types.checks import tinker_path, whole
 from tinkex.types.datum import Datum

@@ -237,6 +237,8 @@ class _Progress:
         self._done += 1
         self._failed += bool(verdict["findings"])
         now = time.monotonic()
+        for what, text in verdict["findings"]:
+            print(f"{verdict['key']}: {what}: {text}", file=sys.stderr, flush=True)
         if now - self._told < 5 and self._done < self._total:
             return
         self._told = now

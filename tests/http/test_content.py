@@ -114,6 +114,22 @@ def test_a_broken_answer_is_a_connection_error(answer: list[bytes]) -> None:
     assert caught.value.sent
 
 
+@pytest.mark.usefixtures("peak")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [head(Content_Length=900 * MB), bytes(MB)],
+        [head(Transfer_Encoding="chunked"), b"-1\r\n", *[bytes(MB)] * 40],
+    ],
+)
+def test_memory_is_not_taken_for_what_is_only_announced(answer: list[bytes]) -> None:
+    with raw_server(answer) as url:
+        transport = transport_to(url)
+        with pytest.raises(tinkex.APIConnectionError):
+            transport.request("GET", "/x", limit=1 << 30)
+        transport.close()
+
+
 @pytest.mark.parametrize("status", [400, 409])
 def test_a_refusal_with_damaged_content_is_still_a_refusal(server: ScriptedServer, status: int) -> None:
     transport = Transport(config(server, max_tries=1))

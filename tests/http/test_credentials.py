@@ -20,6 +20,8 @@ from servers import Reply, Request, ScriptedServer
 import tinkex
 from tinkex import Config, RestClient, metrics
 from tinkex.config import credentials_path
+from tinkex.http.request import Request
+from tinkex.http.response import Response
 from tinkex.http.transport import Transport
 
 SECRET = "s3cr3tpart"
@@ -270,7 +272,7 @@ def test_a_key_in_a_status_line_is_hidden(
                 retry_delay=0,
             )
         )
-        refused(lambda: transport.call("GET", "/x", read=lambda response: response.json()), tinkex.APIError)
+        refused(lambda: transport.call(Request("GET", "/x"), Response.json), tinkex.APIError)
         transport.close()
     assert SECRET not in caplog.text
 

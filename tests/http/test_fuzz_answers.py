@@ -20,8 +20,10 @@ from tinkex.errors import describe_body
 from tinkex.http.auth import RenewedCredential, claims_of
 from tinkex.http.json_text import parse_json
 from tinkex.http.refusal import decode_body, status_error
+from tinkex.http.request import Request
+from tinkex.http.response import Response
 from tinkex.http.retry import retry_after
-from tinkex.http.transport import Response, Transport
+from tinkex.http.transport import Transport
 
 LONGEST_WAIT = 10_000_000_000.0
 PAIR = json.dumps("😀").encode()
@@ -180,6 +182,6 @@ def test_any_answer_to_a_request_is_typed(
 ) -> None:
     server.on("/x", Reply(status, content, headers))
     try:
-        transport.call("POST", "/x", b"{}", read=Response.json, tries=1)
+        transport.call(Request("POST", "/x", b"{}", tries=1), Response.json)
     except tinkex.TinkerError as error:
         pickle.loads(pickle.dumps(error))

@@ -28,8 +28,9 @@ class Prober:
     def __init__(self, server: LocalServer) -> None:
         self.api = Api(server)
         self.model = self.api.model(rank=2)
-        self.path = self.api.run("save_weights", model_id=self.model, path="kept")["path"]
-        self.sampler = self.api.sampler(self.model)
+        self.path = self._result(self.api.post("save_weights", model_id=self.model, path="kept"))["path"]
+        slot = {"model_id": self.model, "sampling_session_seq_id": 0}
+        self.sampler = self._result(self.api.post("save_weights_for_sampler", **slot))["sampling_session_id"]
         self.address = server.base_url.removeprefix("http://")
         self._connection = http.client.HTTPConnection(self.address, timeout=30)
         self.accepted: list[str] = []
@@ -56,9 +57,17 @@ class Prober:
     def check_work(self) -> None:
         """What was accepted is done or fails for a reason the sender can mend."""
         for request_id in self.accepted:
-            while (answer := self.api.send("retrieve_future", request_id=request_id)).status_code == 408:
-                pass
-            assert answer.json().get("category") in (None, "user"), answer.text
+            answer = self._result({"request_id": request_id})
+            assert answer.get("category") in (None, "user"), answer
+
+    def _result(self, promise: dict[str, Any]) -> dict[str, Any]:
+        """The outcome of a request, however often it must be asked for."""
+        while (
+            answer := self.api.send("retrieve_future", request_id=promise["request_id"])
+        ).status_code == 408:
+            pass
+        outcome: dict[str, Any] = answer.json()
+        return outcome
 
 
 @pytest.fixture(scope="module")

@@ -69,12 +69,14 @@ def test_it_travels_as_it_is_in_both_formats(content: bytes) -> None:
     assert types.DmelChunk(base64.b64encode(content).decode()) == chunk  # type: ignore[arg-type]
     datum = types.Datum(types.ModelInput([chunk]), {"weights": [1.0]})
     assert datum.nbytes == len(content) + 4
-    work = ("m", 1, [datum], "cross_entropy", None, False)
-    [sent] = pb.ForwardBackwardRequest.FromString(proto_codec.encode_forward_backward(*work)).data
+    work = ("m", 1, [datum], "cross_entropy", None)
+    [sent] = pb.ForwardBackwardRequest.FromString(
+        proto_codec.encode_forward_backward(*work, forward_only=False)
+    ).data
     assert sent.model_input[0].dmel.dmel == content
-    [sent_json] = json_codec.encode_forward_backward(*work)["forward_backward_input"]["data"][0][
-        "model_input"
-    ]["chunks"]
+    [sent_json] = json_codec.encode_forward_backward(*work, forward_only=False)["forward_backward_input"][
+        "data"
+    ][0]["model_input"]["chunks"]
     assert sent_json["type"] == "dmel"
     assert base64.b64decode(sent_json["dmel"]) == content
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tinkex.types import Checkpoint, CheckpointsListResponse, GetInfoResponse, WeightsInfoResponse
+from tinkex.types import (
+    Checkpoint,
+    CheckpointsListResponse,
+    ExternalWeightsUrlsResponse,
+    GetInfoResponse,
+    WeightsInfoResponse,
+)
 from tinkex.types.message import Message
 
 CHECKPOINT = {
@@ -45,6 +51,7 @@ CHECKPOINT = {
         (CheckpointsListResponse, {"checkpoints": ["x"]}, "Checkpoint must be an object"),
         (CheckpointsListResponse, {"checkpoints": [], "cursor": {"offset": 0}}, "no limit"),
         (Checkpoint, {**CHECKPOINT, "time": "soon"}, "not a point in time"),
+        (ExternalWeightsUrlsResponse, {"urls": {}, "expires": None}, "expires must be a value, not null"),
         (Checkpoint, {**CHECKPOINT, "time": 1e300}, "point in time"),
         (Checkpoint, {**CHECKPOINT, "time": True}, "point in time"),
         (Checkpoint, {**CHECKPOINT, "checkpoint_type": 5}, "checkpoint_type must be text"),

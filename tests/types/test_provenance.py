@@ -39,8 +39,10 @@ def tokens(spans: Sequence[Any]) -> list[int]:
 def test_spans_arrive_as_they_were_given(model_input: list[Any], targets: list[Any]) -> None:
     plain = types.Datum(types.ModelInput.from_ints(tokens(model_input)), {"target_tokens": tokens(targets)})
     with_spans = plain.with_provenance(model_input, targets)
-    work = ("m", 1, [with_spans], "stable_reinforce", None, False)
-    [sent] = pb.ForwardBackwardRequest.FromString(proto_codec.encode_forward_backward(*work)).data
+    work = ("m", 1, [with_spans], "stable_reinforce", None)
+    [sent] = pb.ForwardBackwardRequest.FromString(
+        proto_codec.encode_forward_backward(*work, forward_only=False)
+    ).data
     kinds = {"prompt_tokens": PromptProvenanceSpan, "sampled_tokens": SampledProvenanceSpan}
     for given_spans, sent_spans in (
         (model_input, sent.model_input_spans),
@@ -53,9 +55,9 @@ def test_spans_arrive_as_they_were_given(model_input: list[Any], targets: list[A
             arrived.append(kinds[kind](sequence_id=run.sequence_id, offset=run.offset, length=run.length))
         assert arrived == given_spans
     # JSON has no word for them, and is as it would be without.
-    assert json_codec.encode_forward_backward(*work) == json_codec.encode_forward_backward(
-        "m", 1, [plain], *work[3:]
-    )
+    assert json_codec.encode_forward_backward(
+        *work, forward_only=False
+    ) == json_codec.encode_forward_backward("m", 1, [plain], *work[3:], forward_only=False)
 
 
 def test_a_datum_keeps_its_spans_and_its_original_has_none() -> None:

@@ -42,10 +42,12 @@ def test_a_training_body_says_the_same_in_both_formats(
     ]
     datum = types.Datum(types.ModelInput(chunks), {"target_tokens": targets, "weights": weights})
     settings: dict[str, float | str] = {"clip_low_threshold": 0.5, "mode": "x"}
-    work = ("m", seq_id, [datum], "ppo", settings, forward_only)
+    work = ("m", seq_id, [datum], "ppo", settings)
 
-    message = pb.ForwardBackwardRequest.FromString(proto_codec.encode_forward_backward(*work))
-    body = json.loads(json.dumps(json_codec.encode_forward_backward(*work)))
+    message = pb.ForwardBackwardRequest.FromString(
+        proto_codec.encode_forward_backward(*work, forward_only=forward_only)
+    )
+    body = json.loads(json.dumps(json_codec.encode_forward_backward(*work, forward_only=forward_only)))
 
     assert (message.model_id, message.seq_id, message.forward_only) == ("m", seq_id, forward_only)
     assert (body["model_id"], body["seq_id"]) == ("m", seq_id)

@@ -23,14 +23,14 @@ def ints(values: Any, kind: str = "<i4") -> bytes:
 
 def test_the_same_work_gives_the_same_bytes() -> None:
     datum = types.Datum(types.ModelInput.from_ints([1]), {name: [1.0] for name in "zyxwvabc"})
-    work = ("m", 1, [datum], "cross_entropy", None, False)
-    assert len({proto_codec.encode_forward_backward(*work) for _ in range(20)}) == 1
+    work = ("m", 1, [datum], "cross_entropy", None)
+    assert len({proto_codec.encode_forward_backward(*work, forward_only=False) for _ in range(20)}) == 1
 
 
 def test_sparse_tensors_travel_as_csr() -> None:
     tensor = types.TensorData([5, 7], "int64", [2, 3], [0, 1, 2], [2, 0])
     datum = types.Datum(types.ModelInput.from_ints([1]), {"target_tokens": tensor})
-    body = proto_codec.encode_forward_backward("m", 1, [datum], "cross_entropy", None, False)
+    body = proto_codec.encode_forward_backward("m", 1, [datum], "cross_entropy", None, forward_only=False)
     sent = pb.ForwardBackwardRequest.FromString(body).data[0].loss_fn_inputs["target_tokens"]
     assert sent.sparse_csr.values == ints([5, 7], "<i8")
     assert sent.sparse_csr.crow_indices == ints([0, 1, 2], "<i8")

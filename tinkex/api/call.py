@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from tinkex.errors import InputError
-from tinkex.http.transport import Response, Transport
+from tinkex.http.request import Request
+from tinkex.http.response import Response
+from tinkex.http.transport import Transport
 from tinkex.types.message import Message
 from tinkex.wire.validation import decode
 
@@ -16,13 +18,13 @@ M = TypeVar("M", bound=Message)
 
 
 def post(transport: Transport, path: str, payload: Mapping[str, Any], **options: Any) -> Any:
-    """POST ``payload`` as JSON; return the JSON of the answer. ``options`` are those of ``Transport.call``."""
-    return transport.call("POST", path, _encode(payload), read=Response.json, **options)
+    """POST ``payload`` as JSON; return the JSON of the answer. ``options`` are those of ``Request``."""
+    return transport.call(Request("POST", path, _encode(payload), **options), Response.json)
 
 
 def get(transport: Transport, path: str, **query: object) -> Any:
     """GET ``path``; return the JSON of the answer. Parts of the query that are None are left out."""
-    return transport.call("GET", path, read=Response.json, query=query)
+    return transport.call(Request("GET", path, query=query), Response.json)
 
 
 def send(

@@ -10,7 +10,9 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from tinkex.errors import APIResponseValidationError, APIStatusError, RequestFailedError, describe_body
 from tinkex.http.refusal import decode_body, status_error
-from tinkex.http.transport import JSON, PROTO, Response, Transport
+from tinkex.http.request import Request
+from tinkex.http.response import JSON, PROTO, Response
+from tinkex.http.transport import Transport
 from tinkex.wire.validation import decode
 
 T = TypeVar("T")
@@ -84,9 +86,9 @@ def submit(
     read: ReadResult[T],
     **options: Any,
 ) -> Promise[T]:
-    """POST ``payload`` as JSON; return the promise of its result. ``options`` are those of ``Transport.call``."""
+    """POST ``payload`` as JSON; return the promise of its result. ``options`` are those of ``Request``."""
     body = json.dumps(payload, separators=(",", ":")).encode()
-    return transport.call("POST", path, body, read=partial(read_promise, kind, read), **options)
+    return transport.call(Request("POST", path, body, **options), partial(read_promise, kind, read))
 
 
 def read_promise(kind: str, read: ReadResult[T], response: Response) -> Promise[T]:
@@ -150,17 +152,17 @@ def retrieve(
         "X-Tinker-Request-Iteration": str(iteration),
         "Accept": f"{PROTO}, {JSON}" if promise.kind in _PROTO_KINDS else JSON,
     }
-    return transport.call(
+    request = Request(
         "POST",
         "/retrieve_future",
         json.dumps(payload).encode(),
-        read=partial(_read_answer, transport, promise),
         headers=headers,
         timeout=timeout,
         tries=1,
-        raise_for_status=False,
         limit=transport.config.max_result_bytes,
+        raise_for_status=False,
     )
+    return transport.call(request, partial(_read_answer, transport, promise))
 
 
 class Completions(NamedTuple):
@@ -189,16 +191,16 @@ def retrieve_many(
         "cloned_sampler_id": clone_id,
     }
     payload = {"target": target, "prev_cursor": cursor, "retrieved_request_ids": sorted(retrieved)}
-    return transport.call(
+    request = Request(
         "POST",
         "/retrieve_futures",
         json.dumps(payload).encode(),
-        read=_read_completions,
         timeout=timeout,
         tries=1,
-        raise_for_status=False,
         limit=transport.config.max_result_bytes,
+        raise_for_status=False,
     )
+    return transport.call(request, _read_completions)
 
 
 def cancel(transport: Transport, request_id: str) -> None:

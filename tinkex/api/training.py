@@ -15,7 +15,9 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from tinkex.api.call import read
 from tinkex.api.futures import Promise, ReadResult, Result, json_result, read_promise, submit
 from tinkex.errors import APIResponseValidationError
-from tinkex.http.transport import PROTO, Transport
+from tinkex.http.request import Request
+from tinkex.http.response import PROTO
+from tinkex.http.transport import Transport
 from tinkex.types.datum import Datum
 from tinkex.types.message import Message
 from tinkex.types.training import (
@@ -61,27 +63,26 @@ def forward_backward(
     ``compress`` compresses a proto body, if zstd is available. An answer with a status in ``final`` is not
     tried again.
     """
-    work = (model_id, seq_id, batch.data, batch.loss_fn, batch.loss_fn_config, batch.forward_only)
+    work = (model_id, seq_id, batch.data, batch.loss_fn, batch.loss_fn_config)
     kind = "Forward" if batch.forward_only else "ForwardBackward"
     read_output = partial(_read_forward_backward, batch)
     if wire_format == "proto":
         from tinkex.wire import proto_codec
 
-        body = proto_codec.encode_forward_backward(*work)
+        body = proto_codec.encode_forward_backward(*work, forward_only=batch.forward_only)
         smaller = zstd(body) if compress else None
-        headers = {"Content-Encoding": "zstd"} if smaller else {}
-        return transport.call(
+        request = Request(
             "POST",
             "/forward_backward",
             smaller or body,
-            read=partial(read_promise, kind, read_output),
-            headers=headers,
+            headers={"Content-Encoding": "zstd"} if smaller else {},
             content_type=PROTO,
             final=final,
             doubt_proxies=True,
         )
+        return transport.call(request, partial(read_promise, kind, read_output))
     path = "/forward" if batch.forward_only else "/forward_backward"
-    payload = json_codec.encode_forward_backward(*work)
+    payload = json_codec.encode_forward_backward(*work, forward_only=batch.forward_only)
     return submit(transport, path, payload, kind, read_output, final=final, doubt_proxies=True)
 
 

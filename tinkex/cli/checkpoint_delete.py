@@ -85,10 +85,11 @@ def delete(
 def _is_meant(
     checkpoint: Checkpoint, kind: str | None, before: datetime | None, after: datetime | None
 ) -> bool:
+    saved = checkpoint.time  # one that is not known lies in no span
     return (
         (kind is None or kind in (checkpoint.checkpoint_type, checkpoint.checkpoint_id.split("/")[0]))
-        and (before is None or checkpoint.time < before)
-        and (after is None or checkpoint.time > after)
+        and (before is None or (saved is not None and saved < before))
+        and (after is None or (saved is not None and saved > after))
     )
 
 

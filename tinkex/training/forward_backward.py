@@ -8,7 +8,8 @@ from functools import partial
 from tinkex.api.training import Batch
 from tinkex.losses import custom
 from tinkex.training import chunking, wire_format
-from tinkex.training.request_queue import Call, Turn
+from tinkex.training.call import Call
+from tinkex.training.request_queue import Turn
 from tinkex.types.datum import Datum
 from tinkex.types.flags import ServerFlags
 from tinkex.types.training import ForwardBackwardOutput

@@ -19,46 +19,16 @@ from tinkex.concurrency.futures import APIFuture
 from tinkex.concurrency.lifetime import Lifetime, fresh_copy
 from tinkex.concurrency.tracebacks import forget_variables
 from tinkex.errors import APIError, ClientPoisonedError, TinkerError
-from tinkex.http.transport import Transport
 from tinkex.polling.queue_state import OnQueueState
 from tinkex.session.session import Session
+from tinkex.training.call import Call, Request, single
 
 R = TypeVar("R")
 T = TypeVar("T")
 logger = logging.getLogger("tinkex")
 
-Request = Callable[[Transport, str, int], Promise[T]]
-"""Submits one request for a model id and a ``seq_id``. Called again with both, it sends the same bytes."""
-
 PARALLEL_SENDS = 4
 """The most requests of one call that are sent at once, which limits the memory of their bodies."""
-
-
-@dataclass(frozen=True)
-class Call(Generic[T, R]):
-    """One call of the user, which is sent as one or several requests."""
-
-    name: str
-    """The name of the call in messages."""
-    requests: Sequence[Request[T]]
-    join: Callable[[Sequence[T]], R]
-    """Makes the result of the call from the results of its requests, in their order."""
-    parallel: bool = False
-    """Send the other requests in parallel, and the first one last, so that the server starts when it has all."""
-    all_or_nothing: bool = False
-    """The state of the model is unknown if some requests succeed and others fail."""
-    closing: TinkerError | None = None
-    """Set for the call that frees the model: the error of all calls after the server has accepted this one."""
-
-    @property
-    def changes_model(self) -> bool:
-        """Whether an unknown outcome leaves the state of the model unknown. Freeing a model can be repeated."""
-        return self.closing is None
-
-
-def single(name: str, request: Request[T], *, closing: TinkerError | None = None) -> Call[T, T]:
-    """Return a call of one request."""
-    return Call(name, [request], _only, closing=closing)
 
 
 class RequestQueue:
@@ -332,10 +302,6 @@ def _the_same(result: R) -> R:
 
 def _failed_with_the_queue(future: Future[Any]) -> bool:
     return future.done() and not future.cancelled()
-
-
-def _only(results: Sequence[T]) -> T:
-    return results[0]
 
 
 def _fail(future: Future[Any], error: Exception) -> None:

@@ -54,7 +54,7 @@ def _mixin() -> type[DataClassJsonMixin]:
 def _fields(kind: Any) -> list[tuple[str, Any, bool]]:
     """Return ``(name, type, whether it has a default)`` for each field.
 
-    The type is ``_Decoded`` for a field that a function decodes, unless it may be None.
+    The type is ``object`` for a field that a function decodes, or Any if it may be null.
     """
     hints = get_type_hints(kind)
     return [
@@ -65,6 +65,10 @@ def _fields(kind: Any) -> list[tuple[str, Any, bool]]:
         )
         for field in dataclasses.fields(kind)
     ]
+
+
+def _decoded(hint: Any) -> Any:
+    return Any if type(None) in get_args(hint) else object
 
 
 def _checked(kind: type[Message], answer: Any) -> dict[str, Any]:
@@ -85,9 +89,7 @@ def _checked(kind: type[Message], answer: Any) -> dict[str, Any]:
 def _fitting(hint: Any, value: Any, name: str) -> Any:
     """Return ``value``. Raises ``ValueError`` unless it and its items are of the type ``hint``."""
     origin, args = get_origin(hint), get_args(hint)
-    if hint is Any or (value is None and type(None) in args):
-        return value
-    if hint is _Decoded and value is not None:
+    if hint is Any or (value is None and type(None) in args) or (value is not None and hint is object):
         return value
     if origin in (Union, types.UnionType):  # the only unions are those with None
         return _fitting(next(one for one in args if one is not type(None)), value, name)
@@ -106,15 +108,7 @@ def _fitting(hint: Any, value: Any, name: str) -> Any:
     return value
 
 
-class _Decoded:
-    """The type of a field that a function decodes: of any type on the wire, but not null."""
-
-
-def _decoded(hint: Any) -> Any:
-    return Any if type(None) in get_args(hint) else _Decoded
-
-
-_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", _Decoded: "there"}
+_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", object: "a value"}
 
 
 def _name_of(value: Any) -> str:

@@ -32,7 +32,8 @@ class Checkpoint(Message):
     checkpoint_id: str
     checkpoint_type: CheckpointType
     tinker_path: str
-    time: datetime = moment()
+    time: datetime | None = moment(default=None)
+    """When the checkpoint was saved; None on servers that do not say."""
     size_bytes: int | None = None
     public: bool = False
     user_metadata: dict[str, str] | None = None

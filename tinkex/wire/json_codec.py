@@ -49,7 +49,8 @@ def encode_forward_backward(
     data: Sequence[Datum],
     loss_fn: str,
     loss_fn_config: Mapping[str, float | str] | None,
-    forward_only: bool,  # noqa: FBT001
+    *,
+    forward_only: bool,
 ) -> dict[str, Any]:
     """Return the body of a forward or forward-backward request."""
     work: dict[str, Any] = {

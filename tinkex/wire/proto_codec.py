@@ -45,7 +45,8 @@ def encode_forward_backward(
     data: Sequence[Datum],
     loss_fn: str,
     loss_fn_config: Mapping[str, float | str] | None,
-    forward_only: bool,  # noqa: FBT001
+    *,
+    forward_only: bool,
 ) -> bytes:
     """Return the body of a forward or forward-backward request. The same arguments give the same bytes."""
     message = pb.ForwardBackwardRequest(

@@ -66,7 +66,7 @@ def check_base_model(fields: Fields) -> None:
 def _add_model(
     state: State, fields: Fields, kind: str, result: dict[str, str], make: Callable[[], TrainingModel]
 ) -> Answer:
-    """Make the model that has the request's number in its session; its promise is kept at once."""
+    """Make the model that has the number of the request in its session; the result is ready at once."""
     session = state.session(fields.text("session_id"))
     number = Number(session, "model_seq_id", fields.integer("model_seq_id", low=0))
     metadata = fields.mapping("user_metadata")
