@@ -446,8 +446,9 @@ _SHORT_SAMPLES = frozenset({"short-arrays", "prompt-logprobs-one-less", "prompt-
 _OTHER_FILES = frozenset(f"redirect-{status}.before" for status in (301, 302, 303, 307, 308)) | {
     "redirect-key.before",
     "redirect-loop.before",
+    "length-too-short",
 }
-"""Links lead to other hosts, as a redirect of one may, and nothing says what is behind them."""
+"""Links lead to other hosts, as a redirect of one may, and nothing says what is behind them, nor how long it is."""
 _DIRECTORY = "/training_runs/*/checkpoints/weights/*"
 
 

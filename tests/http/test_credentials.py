@@ -20,7 +20,7 @@ from servers import Reply, Request, ScriptedServer
 import tinkex
 from tinkex import Config, RestClient, metrics
 from tinkex.config import credentials_path
-from tinkex.http.request import Request
+from tinkex.http.request import Request as HTTPRequest
 from tinkex.http.response import Response
 from tinkex.http.transport import Transport
 
@@ -272,7 +272,7 @@ def test_a_key_in_a_status_line_is_hidden(
                 retry_delay=0,
             )
         )
-        refused(lambda: transport.call(Request("GET", "/x"), Response.json), tinkex.APIError)
+        refused(lambda: transport.call(HTTPRequest("GET", "/x"), Response.json), tinkex.APIError)
         transport.close()
     assert SECRET not in caplog.text
 

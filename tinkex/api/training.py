@@ -7,6 +7,7 @@ Each function submits one request and returns the promise of its result. If a re
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -243,12 +244,14 @@ def _read_message(kind: type[M], name: str, result: Result) -> M:
 def _read_optim_step(result: Result) -> OptimStepResponse:
     # dataclasses-json would be too slow here, since training calls this in every step.
     metrics = json_result(result, "optim_step", has="metrics").get("metrics")
-    numbers = metrics is None or (
-        isinstance(metrics, dict) and all(type(value) in (int, float) for value in metrics.values())
-    )
-    if not numbers:
+    if metrics is not None and not (isinstance(metrics, dict) and all(map(_is_float, metrics.values()))):
         raise APIResponseValidationError("the metrics of an optim_step are not numbers by name", body=metrics)
     return OptimStepResponse(metrics)
+
+
+def _is_float(value: object) -> bool:
+    """Whether ``value`` is a number, and no integer beyond all floats. NaN and infinities occur in training."""
+    return type(value) is float or (type(value) is int and abs(value) <= sys.float_info.max)
 
 
 def _read_opened_sampler(result: Result) -> OpenedSampler:

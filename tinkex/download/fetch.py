@@ -223,8 +223,10 @@ class _State:
         self.start_over()
         self.version = _version(response)
         self._digest = digest_of(response.headers)
-        length = response.headers.get("Content-Length", "")
-        if _LENGTH.fullmatch(length):
+        length = response.headers.get("Content-Length")
+        if length is not None:
+            if not _LENGTH.fullmatch(length):  # http.client takes +20 for 20
+                raise _Broken("the server announced the length of the file in no known form")
             self._set_total(int(length))
 
     def write(self, chunk: bytes) -> None:

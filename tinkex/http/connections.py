@@ -132,6 +132,10 @@ class _Idle:
         except IndexError:
             raise queue.Empty from None
 
+    def empty(self) -> bool:
+        """Return whether no connection is idle. vcrpy asks this, and ``qsize`` in its later versions."""
+        return not self._idle
+
     def qsize(self) -> int:
         return len(self._idle)
 
@@ -209,7 +213,7 @@ class _Paced(io.RawIOBase):
 
 
 class _CheckedResponse(HTTPResponse):
-    """Refuses three things that its base class takes for a valid answer, or waits for without end."""
+    """Refuses what its base class takes for a valid answer, or waits for without end."""
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
@@ -227,6 +231,10 @@ class _CheckedResponse(HTTPResponse):
         if any(isinstance(defect, _BROKEN_HEAD) for defect in self.msg.defects):
             self.close()
             raise HTTPException("the head of the answer is malformed")
+        length = self.msg.get("Content-Length")
+        if length is not None and not length.strip().isdigit():  # http.client takes +20 for 20
+            self.close()
+            raise HTTPException("the length of the answer is malformed")
 
     def _read_next_chunk_size(self) -> int:
         size: int = super()._read_next_chunk_size()  # type: ignore[misc]

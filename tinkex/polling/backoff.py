@@ -105,7 +105,7 @@ class Backoff:
             logger.warning("work is paused until the account can be billed: %s", refusal)
         if now - self._billing_since > self._flags.billing_exception_max_pause_duration_sec:
             raise refusal
-        return BILLING_PAUSE if asked is None else asked
+        return min(BILLING_PAUSE, self._config.max_wait) if asked is None else asked
 
     def _outage(self, error: APIError, asked: float | None) -> float:
         """Record a failure in an outage, whose length ``Config.outage_timeout`` limits."""

@@ -84,19 +84,17 @@ class RequestQueue:
         self.check()
         executor = self._session.executor
         future: APIFuture[R] = APIFuture(f"{name} of model {self.model_id}", self._session.transport.trouble)
-
         pending = self._pending
-        pending[future] = None
         # The callback must not refer to the queue, since a future may outlive its client and keeps its callbacks.
         future.add_done_callback(lambda done: pending.pop(done, None))
         # The call runs in the context of its caller, not in that of the call with which the thread started.
         queued = partial(contextvars.copy_context().run, self._take_turn, future, send)
         with self._lock:
+            pending[future] = None
             self._jobs.append(queued)
-            if self._draining:
-                return future
-            self._draining = True
-        executor.run_or_do(self._drain)
+            idle, self._draining = not self._draining, True
+        if idle:
+            executor.run_or_do(self._drain)
         return future
 
     # Methods and partials from here on, not nested functions: the traceback of an error keeps the variables that
@@ -230,7 +228,7 @@ class RequestQueue:
         poison.__cause__ = cause
         self._lifetime.end(poison)
         pending = list(self._pending)
-        later = pending[pending.index(future) + 1 :] if future in pending else pending
+        later = pending[pending.index(future) + 1 :] if future in pending else []
         for other in later:
             self._session.executor.run_or_do(partial(_fail, other, poison))
         return poison
