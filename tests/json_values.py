@@ -28,12 +28,8 @@ def damaged(draw: st.DrawFn, *valid: Any) -> Any:
     for _ in range(draw(st.integers(0, 3))):
         container, key = draw(st.sampled_from(_places(value)))
         if draw(st.booleans()):
-<<<<<<< HEAD
-            container[key] = copy.deepcopy(draw(VALUES))  # lists among the odd values are shared
-=======
             # A copy, lest the next damage be done to what is drawn from.
             container[key] = copy.deepcopy(draw(VALUES))
->>>>>>> main
         elif container is not value:
             del container[key]
     return value[0]
