@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import CancelledError, as_completed, wait
+from typing import Any
 
 import pytest
-from clients import PARAMS, PROMPT, config, sample
+from clients import PARAMS, PROMPT, client_of, config, sample
 from servers import Hang, Reply, ScriptedServer
 
 import tinkex
@@ -128,3 +129,15 @@ def test_requests_that_are_put_off_for_ever_are_stuck(server: ScriptedServer) ->
         )
         with pytest.raises(tinkex.APIConnectionError, match="stuck"):
             stuck.sample(PROMPT, 1, PARAMS).result(60)
+
+
+@pytest.mark.parametrize("named", [[], ["one"], ["one", "two", "three"], "two", [1, 2], None])
+def test_no_sequence_is_lost_for_want_of_a_name(server: ScriptedServer, named: Any) -> None:
+    with client_of(server) as service:
+        sampler = service.create_sampling_client(base_model="base")
+        server.once("/asample", {"request_id": "r", "sample_sequence_ids": named})
+        sequence = {"tokens": [1], "stop_reason": "length"}
+        server.once("/retrieve_future", {"sequences": [sequence, sequence]})
+        sequences = sampler.sample(PROMPT, 2, PARAMS).result(60).sequences
+    assert len(sequences) == 2
+    assert len({one.sequence_id for one in sequences} - {""}) == 2

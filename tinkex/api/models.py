@@ -77,12 +77,13 @@ def unload_model(transport: Transport, model_id: str, *, again: bool = False) ->
     accepted before, or it was, and is sent ``again`` because the server forgot its promise.
     """
     payload = {"type": "unload_model", "model_id": model_id}
+    read_unloaded = partial(_read_unloaded, model_id)
     try:
-        return submit(transport, "/unload_model", payload, "UnloadModel", _read_unloaded)
+        return submit(transport, "/unload_model", payload, "UnloadModel", read_unloaded)
     except NotFoundError as error:
         if not (again or error.repeated):
             raise
-    return Promise("", "UnloadModel", _read_unloaded, done=Done(UnloadModelResponse(model_id)))
+    return Promise("", "UnloadModel", read_unloaded, done=Done(UnloadModelResponse(model_id)))
 
 
 def _naming_the_model(promise: Promise[str]) -> Promise[str]:
@@ -104,8 +105,11 @@ def _read_model_id(result: Result, promised: str | None = None) -> str:
     return model_id
 
 
-def _read_unloaded(result: Result) -> UnloadModelResponse:
-    return read(UnloadModelResponse, json_result(result, "unload_model"))
+def _read_unloaded(model_id: str, result: Result) -> UnloadModelResponse:
+    unloaded = read(UnloadModelResponse, json_result(result, "unload_model"))
+    if unloaded.model_id not in (None, model_id):
+        raise APIResponseValidationError(f"the server has unloaded another model than {model_id!r}")
+    return unloaded
 
 
 def _optional(user_metadata: Mapping[str, str] | None, optimizer: OptimizerConfig | None) -> dict[str, Any]:

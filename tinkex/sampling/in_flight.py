@@ -70,14 +70,15 @@ class SamplesInFlight:
         self._lock = threading.Lock()
         renew_after_fork(self)
 
+    def check(self) -> None:
+        """Raise the error that closed this client or ended its session, if there is one."""
+        self._lifetime.check()
+
     def start(
         self, request: SampleRequest, finish: Callable[[SampleResponse], T], on_queue_state: OnQueueState
     ) -> APIFuture[T]:
-        """Submit ``request`` on a thread; return the future of ``finish(response)``.
-
-        Raises the error that ended the client or the session, if one of them has ended.
-        """
-        self._lifetime.check()
+        """Submit ``request`` on a thread; return the future of ``finish(response)``. Raises as ``check`` does."""
+        self.check()
         session = self._session
         future: APIFuture[T] = APIFuture(
             f"sample of sampler {self.sampling_session_id}", session.transport.trouble
@@ -192,7 +193,9 @@ class _Sample:
         client.progress = time.monotonic()
         if self._watch is not None:
             self._watch.retrieved(self._promise.request_id)
-        ids = self._promise.sample_sequence_ids or [str(uuid.uuid4()) for _ in response.sequences]
+        ids = self._promise.sample_sequence_ids
+        if ids is None or len(ids) != len(response.sequences):  # some servers name none
+            ids = [str(uuid.uuid4()) for _ in response.sequences]
         return response.with_sequence_ids(ids)
 
     def _submit(self) -> Promise[SampleResponse]:
@@ -215,6 +218,7 @@ class _Sample:
             try:
                 if self._abandoned():
                     raise CancelledError
+                self._client.check()
                 return api.sample(session.transport, self._client.sampling_session_id, number, self._request)
             except RateLimitError as error:
                 asked = session.transport.asked_wait(error.headers)

@@ -84,16 +84,14 @@ class RequestQueue:
         self.check()
         executor = self._session.executor
         future: APIFuture[R] = APIFuture(f"{name} of model {self.model_id}", self._session.transport.trouble)
-
-        self._pending[future] = None
         # The call runs in the context of its caller, not in that of the call with which the thread started.
         queued = partial(contextvars.copy_context().run, self._take_turn, future, send)
         with self._lock:
+            self._pending[future] = None
             self._jobs.append(queued)
-            if self._draining:
-                return future
-            self._draining = True
-        executor.run_or_do(self._drain)
+            idle, self._draining = not self._draining, True
+        if idle:
+            executor.run_or_do(self._drain)
         return future
 
     # Methods and partials from here on, not nested functions: the traceback of an error keeps the variables that
@@ -247,7 +245,7 @@ class RequestQueue:
         # A copy, since the traceback of an error that is raised refers to the frames of the user's functions.
         self._lifetime.end(fresh_copy(poison))
         pending = list(self._pending)
-        later = pending[pending.index(future) + 1 :] if future in pending else pending
+        later = pending[pending.index(future) + 1 :] if future in pending else []
         # A call whose result is polled must end its polls by itself, because all threads may be busy with polls.
         self._doomed.update(later)
         for other in later:
