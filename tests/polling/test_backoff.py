@@ -51,7 +51,8 @@ def test_breaks_far_apart_are_not_one_long_outage(server: ScriptedServer) -> Non
 
 
 def test_odd_400s_far_apart_are_no_refusal(server: ScriptedServer, sampler: tinkex.SamplingClient) -> None:
-    server.once("/retrieve_future", *[Reply(400, b""), NOT_YET] * 5)
+    for _ in range(5):
+        server.once("/retrieve_future", Reply(400, b""), NOT_YET)
     assert sample(sampler) == [1, 2, 3]
 
 

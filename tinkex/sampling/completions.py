@@ -115,8 +115,9 @@ class CompletionWatch:
             for event in events:
                 if event is not None:
                     event.set()
-            if answer.done:
+            if any(events) or answer.cursor != cursor:
                 backoff.answered()
+            # Otherwise nothing is new, even if a server names the same samples each time.
             else:
                 transport.wait(backoff.not_yet(time.monotonic() - began))
 
