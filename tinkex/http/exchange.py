@@ -15,7 +15,7 @@ from tinkex.config import Config
 from tinkex.errors import APIConnectionError, APIError, APIResponseValidationError, APITimeoutError
 from tinkex.http.causes import BROKEN, cause_in_words, never_connected
 from tinkex.http.connections import CuttableAdapter
-from tinkex.http.content import TooLarge, read_content
+from tinkex.http.bounded_read import TooLarge, read_content
 from tinkex.http.response import JSON, Response
 from tinkex.observability.redact import SHORTEST
 
