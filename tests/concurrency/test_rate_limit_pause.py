@@ -15,7 +15,7 @@ from clients import PARAMS, PROMPT, config, wait_until
 from servers import Reply, ScriptedServer
 
 import tinkex
-from tinkex import Config, ServiceClient, types
+from tinkex import Config, ServiceClient
 from tinkex.concurrency.rate_limit_pause import Pause, pause_of
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from clients import PARAMS, PROMPT, client_of, config, sample
-from servers import Hang, ScriptedServer
+from servers import Hang, Request, ScriptedServer
 
 import tinkex
 from tinkex import ServiceClient, types
@@ -39,6 +39,35 @@ def test_many_are_in_flight_at_once_from_one_thread(
     server.on("/retrieve_future", None)
     hang.release()
     assert all(future.result(60).sequences for future in as_completed(futures, timeout=60))
+
+
+def test_no_more_are_in_flight_than_the_retry_config_allows(
+    server: ScriptedServer, service: tinkex.ServiceClient
+) -> None:
+    lock = threading.Lock()
+    now, most = 0, 0
+
+    def started(request: Request) -> None:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+
+    def finished(request: Request) -> None:
+        nonlocal now
+        three_are_underway.wait(60)
+        with lock:
+            now -= 1
+
+    three_are_underway = threading.Barrier(3)
+    server.on("/asample", started)
+    server.on("/retrieve_future", finished)
+    limited = service.create_sampling_client(
+        base_model="base", retry_config=types.RetryConfig(max_connections=3)
+    )
+    futures = limited.sample_many([PROMPT] * 39, 1, PARAMS)
+    assert all(future.result(60).sequences for future in futures)
+    assert most == 3
 
 
 def test_requests_that_never_finish_are_stuck(server: ScriptedServer) -> None:

@@ -195,7 +195,7 @@ class Transport:
             answer = None
         token = answer.get("jwt") if isinstance(answer, dict) else None
         if not is_credential(token):
-            # Without the content, which may hold most of a credential.
+            # The message does not show the content, which may hold most of a credential.
             raise APIResponseValidationError(
                 "the answer has no jwt of one line", method="POST", url=f"{self._prefix}/auth/token"
             )
