@@ -505,9 +505,15 @@ def _damaged_results(table: _Table) -> None:
 
 
 def _swapped(table: _Table) -> None:
-    """Answers of other requests. The calls see to it that there are earlier ones."""
-    table.on("swapped", "earlier-answer", p.repeats(""), at=PROMISE, lead=True)
-    table.add(Fault("earlier-answer.after", "swapped", (_after(p.repeats("")),), "after", PROMISE))
+    """Answers of other requests. The calls see to it that there are earlier ones.
+
+    The promise of an earlier request of the same kind looks as the right one would, so values are not judged there.
+    Whether a training step is lost or doubled still is.
+    """
+    table.on("swapped", "earlier-answer", p.repeats(""), at=PROMISE, lead=True, blind=True)
+    table.add(
+        Fault("earlier-answer.after", "swapped", (_after(p.repeats("")),), "after", PROMISE, blind=True)
+    )
     for kind in ("forward_backward", "optim_step", "save_weights", "create_model"):
         table.on(
             "swapped",
