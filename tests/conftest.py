@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 from servers import ScriptedServer
 
 import tinkex
+from tinkex import service_client
 from tinkex.http.transport import Transport
 from tinkex.training import wire_format
 
@@ -34,6 +35,12 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
 def nothing_known_of_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     """What an earlier test learned of a server does not hold for the next one, which may get its port."""
     monkeypatch.setattr(wire_format, "_found", {})
+
+
+@pytest.fixture(autouse=True)
+def time_to_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing may take a minute, so that what it sends arrives however busy the machine is."""
+    monkeypatch.setattr(service_client, "CLOSE_SECONDS", 60.0)
 
 
 @pytest.fixture

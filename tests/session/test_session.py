@@ -11,7 +11,7 @@ import pytest
 from clients import DATUM, PARAMS, PROMPT, client_of, own_threads, wait_until
 from servers import FINISH, Hang, Reset, ScriptedServer
 
-from tinkex import APIFuture, Config, ServiceClient, SessionManager, types
+from tinkex import APIFuture, Config, ServiceClient, SessionManager, service_client, types
 from tinkex.errors import (
     APIConnectionError,
     APIStatusError,
@@ -74,8 +74,11 @@ def test_close_beats_no_more(server: ScriptedServer) -> None:
     assert len(server.requests.to("/session_heartbeat")) == count
 
 
-def test_close_is_quick_and_resolves_all_that_is_pending(server: ScriptedServer) -> None:
+def test_close_is_quick_and_resolves_all_that_is_pending(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With long polls, a creation, a beat and the finish itself all hanging, and more queued than may run."""
+    monkeypatch.setattr(service_client, "CLOSE_SECONDS", 4.0)
     before = own_threads()
     service = client_of(server, heartbeat_interval=0.05)
     training = service.create_lora_training_client("base")
