@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
+import weakref
 from concurrent.futures import as_completed, wait
 
+import pytest
 from clients import DATUM, PARAMS, PROMPT
-from servers import Hang, ScriptedServer
+from servers import NOT_YET, Hang, ScriptedServer
 
 import tinkex
 from tinkex import ServiceClient, types
+from tinkex.concurrency.futures import APIFuture
 
 
 def test_a_created_client_is_its_own_future(service: ServiceClient) -> None:
@@ -45,3 +50,28 @@ def test_a_cancelled_future_is_done_for_those_who_wait(
     assert future.cancel()  # and again, to no harm
     assert wait([future], 60).done == {future}
     assert list(as_completed([future], 60)) == [future]
+
+
+def test_awaiting_a_result_for_too_long_says_what_was_awaited_and_cancels_it(
+    server: ScriptedServer, sampler: tinkex.SamplingClient
+) -> None:
+    server.on("/retrieve_future", NOT_YET)
+    future = sampler.sample(PROMPT, 1, PARAMS)
+    with pytest.raises(asyncio.TimeoutError, match=r"sample of sampler .* was not there within 0\.1 s"):
+        asyncio.run(future.result_async(0.1))
+    assert future.cancelled()
+
+
+def test_a_failed_future_is_freed_without_the_garbage_collector() -> None:
+    """An error that is raised must not refer to the future that keeps it."""
+    gc.disable()
+    try:
+        future: APIFuture[int] = APIFuture()
+        future.set_exception(ValueError("no"))
+        alive = weakref.ref(future)
+        with contextlib.suppress(ValueError):
+            future.result()
+        del future
+        assert alive() is None
+    finally:
+        gc.enable()

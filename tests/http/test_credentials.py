@@ -7,6 +7,7 @@ import json
 import logging
 import pickle
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 from clients import PARAMS, PROMPT, client_of, config
 from raw_server import raw_server
-from servers import Reply, Request, ScriptedServer
+from servers import Reply, Request, Reset, ScriptedServer
 
 import tinkex
 from tinkex import Config, RestClient, metrics
@@ -306,3 +307,25 @@ def test_an_error_can_be_pickled(server: ScriptedServer) -> None:
     with pytest.raises(tinkex.APIResponseValidationError) as caught:
         client_of(server)
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="cat")
+def test_a_credential_that_fails_between_two_tries_leaves_the_outcome_of_the_first_unknown(
+    server: ScriptedServer, tmp_path: Path
+) -> None:
+    """A JWT that expires in less than a minute is fetched anew for each try."""
+    claims = json.dumps({"iat": 0, "exp": time.time() + 30}).encode()
+    key = tmp_path / "key"
+    key.write_text(f"a.{base64.urlsafe_b64encode(claims).decode().rstrip('=')}.c")
+
+    def lose(_: Request) -> Reset:
+        key.unlink()
+        return Reset()
+
+    settings = config(server, api_key=None, credential_cmd=f"cat '{key}'")
+    with tinkex.ServiceClient(config=settings) as service:
+        training = service.create_lora_training_client("base")
+        server.once("/optim_step", lose)
+        with pytest.raises(tinkex.ClientPoisonedError, match="no credential for another try"):
+            training.optim_step().result(60)
+    assert len(server.requests.to("/optim_step")) == 1

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import time
+from typing import Any
 
 import pytest
-from clients import config, sample
-from servers import Hang, Reply, Reset, ScriptedServer
+from clients import PARAMS, PROMPT, config, sample
+from servers import NOT_YET, Hang, Reply, Reset, ScriptedServer
 
 import tinkex
 
@@ -47,3 +49,21 @@ def test_breaks_far_apart_are_not_one_long_outage(server: ScriptedServer) -> Non
         server.once("/retrieve_future", None)
         training = service.create_lora_training_client("base")
         training.optim_step().result(60)
+
+
+def test_odd_400s_far_apart_are_no_refusal(server: ScriptedServer, sampler: tinkex.SamplingClient) -> None:
+    answers: list[Any] = [Reply(400, b""), NOT_YET]
+    server.once("/retrieve_future", *answers * 5)
+    assert sample(sampler) == [1, 2, 3]
+
+
+def test_a_poll_that_runs_out_with_408_ends_the_trouble(
+    server: ScriptedServer, sampler: tinkex.SamplingClient
+) -> None:
+    server.once("/retrieve_future", Reset())
+    server.on("/retrieve_future", 408)
+    future = sampler.sample(PROMPT, 1, PARAMS)
+    server.requests.wait_for("/retrieve_future", 3)
+    with pytest.raises(concurrent.futures.TimeoutError) as caught:
+        future.result(0.01)
+    assert "the last try failed" not in str(caught.value)

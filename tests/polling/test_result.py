@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from clients import PARAMS, PROMPT, config, sample
+from clients import PARAMS, PROMPT, config, sample, when
 from servers import NOT_YET, Hang, Reply, Reset, ScriptedServer
 
 import tinkex
@@ -97,3 +97,12 @@ def test_other_refusals_are_final(
         sample(sampler)
     assert caught.value.status_code == status
     assert len(server.requests.to("/retrieve_future")) == 1
+
+
+def test_a_result_announced_without_a_size_is_fetched(
+    server: ScriptedServer, sampler: tinkex.SamplingClient
+) -> None:
+    announced = {"status": "complete_metadata"}
+    server.on("/retrieve_future", when(lambda r: "allow_metadata_only" in r.json(), announced))
+    assert sample(sampler) == [1, 2, 3]
+    assert len(server.requests.to("/retrieve_future")) == 2

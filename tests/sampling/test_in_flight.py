@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from clients import PARAMS, PROMPT, client_of, config, sample
-from servers import Hang, Request, ScriptedServer
+from servers import Hang, Reply, Request, ScriptedServer
 
 import tinkex
 from tinkex import ServiceClient, types
@@ -160,3 +160,13 @@ def test_no_sequence_is_lost_for_want_of_a_name(server: ScriptedServer, named: A
         sequences = sampler.sample(PROMPT, 2, PARAMS).result(60).sequences
     assert len(sequences) == 2
     assert len({one.sequence_id for one in sequences} - {""}) == 2
+
+
+def test_requests_that_are_put_off_for_ever_are_stuck(server: ScriptedServer) -> None:
+    server.on("/asample", Reply(429, {}, {"Retry-After": "0.05"}))
+    with tinkex.ServiceClient(config=config(server)) as service:
+        stuck = service.create_sampling_client(
+            base_model="base", retry_config=types.RetryConfig(progress_timeout=0.3)
+        )
+        with pytest.raises(tinkex.APIConnectionError, match="stuck"):
+            stuck.sample(PROMPT, 1, PARAMS).result(60)

@@ -9,11 +9,12 @@ from concurrent.futures import Future, wait
 from typing import Any
 
 import pytest
-from clients import DATUM, config, seq_ids
-from servers import Hang, Reply, Reset, ScriptedServer
+from clients import DATUM, client_of, config, seq_ids, wait_until
+from servers import NOT_YET, Hang, Reply, Reset, ScriptedServer
 
 import tinkex
 from tinkex import types
+from tinkex.session import session
 
 
 def test_requests_are_numbered_in_the_order_of_the_calls(
@@ -249,3 +250,70 @@ def test_a_server_that_cannot_be_reached_at_all_does_not_poison(
     assert requests.Session.send is plain
     training.optim_step().result(60)
     assert seq_ids(server, "/optim_step") == [1]
+
+
+def test_the_outcome_of_a_call_cancelled_while_it_is_sent_is_still_learned(
+    server: ScriptedServer, training: tinkex.TrainingClient
+) -> None:
+    hang = Hang()
+    server.once("/optim_step", hang)
+    server.once("/retrieve_future", 410)  # it must be sent again, or its number would be missing
+    first = training.optim_step()
+    server.requests.wait_for("/optim_step")
+    assert first.cancel()
+    hang.release()
+    server.requests.wait_for("/optim_step", 2)
+    training.optim_step().result(60)
+    assert seq_ids(server, "/optim_step") == [1, 1, 2]
+
+
+def test_a_cancelled_call_of_unknown_outcome_leaves_earlier_calls_alone(
+    server: ScriptedServer, training: tinkex.TrainingClient
+) -> None:
+    earlier, lost = Hang(), Hang(404)
+    server.once("/retrieve_future", earlier)
+    first = training.optim_step()
+    polls = len(server.requests.wait_for("/retrieve_future", 2))  # one of them for the model
+    server.once("/retrieve_future", lost)
+    second = training.optim_step()
+    server.requests.wait_for("/retrieve_future", polls + 1)
+    third = training.optim_step()
+    assert second.cancel()
+    lost.release()
+    with pytest.raises(tinkex.ClientPoisonedError):
+        third.result(60)
+    earlier.release()
+    first.result(60)
+
+
+def test_closing_amid_a_call_of_several_requests_is_no_loss_of_the_model(server: ScriptedServer) -> None:
+    server.on("/client/config", {"fwdbwd_max_chunk_len": 1})
+    with tinkex.ServiceClient(config=config(server, wire_format="json")) as service:
+        training = service.create_lora_training_client("base")
+        server.once("/retrieve_future", None, Hang())  # of the first request, of the second
+        future = training.forward_backward([DATUM, DATUM], "cross_entropy")
+        server.requests.wait_for("/retrieve_future", 3)
+    with pytest.raises(tinkex.ClientClosedError):
+        future.result(60)
+
+
+def test_calls_behind_a_poisoned_one_fail_even_if_all_threads_poll(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "WORK_THREADS", 4)
+    with client_of(server) as service:
+        training = service.create_lora_training_client("base")
+        lost = Hang(404)
+        server.once("/retrieve_future", lost)
+        server.on("/retrieve_future", NOT_YET)
+        futures = [training.optim_step()]
+        server.requests.wait_for("/retrieve_future", 2)  # one of them for the model
+        futures += [training.optim_step() for _ in range(9)]
+        server.requests.wait_for("/optim_step", 10)
+        wait_until(  # all four threads poll, after the poll for the model
+            lambda: len({one.json()["request_id"] for one in server.requests.to("/retrieve_future")}) == 5
+        )
+        lost.release()
+        for future in futures:
+            with pytest.raises(tinkex.ClientPoisonedError):
+                future.result(60)

@@ -100,3 +100,15 @@ def test_proto_bodies_are_compressed_when_the_server_asks_for_it(server: Scripte
     sent = pb.ForwardBackwardRequest.FromString(zstandard.decompress(request.body))
     assert len(sent.data) == 50
     assert len(request.body) < sent.ByteSize()
+
+
+def test_a_refusal_does_not_say_what_became_of_an_earlier_try_in_the_same_format(
+    server: ScriptedServer,
+) -> None:
+    server.once("/forward_backward", 500, 415, 422)  # proto, JSON, proto again
+    with tinkex.ServiceClient(config=config(server)) as service:
+        training = service.create_lora_training_client("base")
+        with pytest.raises(tinkex.ClientPoisonedError):
+            training.forward_backward([DATUM], "cross_entropy").result(60)
+    formats = ["protobuf" in r.headers["content-type"] for r in server.requests.to("/forward_backward")]
+    assert formats == [True, False, True]

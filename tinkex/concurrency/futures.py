@@ -54,6 +54,10 @@ class APIFuture(Future[T]):
             if self.done():  # the work itself failed with a TimeoutError
                 raise
             raise concurrent.futures.TimeoutError(self._not_yet(timeout)) from None
+        finally:
+            # The traceback of the error keeps this frame. With ``self`` in it, the future, its error and all that
+            # the callers' frames refer to would live until the garbage collector finds the cycle.
+            del self
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Block until the work is done; return its error, or None if it succeeded."""
@@ -76,10 +80,15 @@ class APIFuture(Future[T]):
         return asyncio.wrap_future(self).__await__()
 
     async def result_async(self, timeout: float | None = None) -> T:
-        """Await the result for at most ``timeout`` seconds and return it."""
+        """Await the result and return it. After ``timeout`` seconds, cancel the work and raise ``TimeoutError``."""
         import asyncio
 
-        return await asyncio.wait_for(asyncio.wrap_future(self), timeout)
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(self), timeout)
+        except asyncio.TimeoutError:
+            if self.done() and not self.cancelled():  # the work itself failed with a TimeoutError
+                raise
+            raise asyncio.TimeoutError(self._not_yet(timeout)) from None
 
     def cancel(self) -> bool:
         """Give up the result; return False if it is already there."""
@@ -93,12 +102,14 @@ class APIFuture(Future[T]):
         return cancelled
 
     def fulfil(self, work: Callable[[], T]) -> BaseException | None:
-        """Call ``work`` and set its value or its error as the outcome, unless the future is cancelled.
+        """Do what ``settle`` does, unless the future is cancelled."""
+        return None if self.cancelled() else self.settle(work)
+
+    def settle(self, work: Callable[[], T]) -> BaseException | None:
+        """Call ``work``, and set its value or its error as the outcome if there is none yet.
 
         Return the error, so that ``forget_variables`` can clear its traceback, or None.
         """
-        if self.cancelled():
-            return None
         try:
             value = work()
         except BaseException as error:

@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -22,6 +23,7 @@ from tinkex.errors import (
     APIResponseValidationError,
     APIStatusError,
     ClientClosedError,
+    ConfigError,
 )
 from tinkex.http.auth import Credential, FixedKey, RenewedCredential, command_credential
 from tinkex.http.endpoint import resolve
@@ -108,7 +110,7 @@ class Transport:
                 self._check_open()
                 attempt += 1
                 call.tries += 1
-                key = sent["X-API-Key"] = self._key_sent = credential.get()
+                key = sent["X-API-Key"] = self._key_sent = _known(credential.get, in_doubt=maybe_accepted)
                 failure: APIError
                 try:
                     response = self._exchange.send(method, url, body, sent, timeout, request.limit)
@@ -126,7 +128,11 @@ class Transport:
                     failure = error
                 else:
                     self._answered = True
-                    if _token_is_stale(response) and not renewed and credential.renew(key):
+                    if (
+                        _token_is_stale(response)
+                        and not renewed
+                        and _known(partial(credential.renew, key), in_doubt=maybe_accepted)
+                    ):
                         renewed = True
                         attempt -= 1
                         continue
@@ -245,6 +251,16 @@ class Transport:
 
 
 _SECRET_HEADER = re.compile("auth|cookie|key|secret|token", re.IGNORECASE)
+
+
+def _known(ask: Callable[[], T], *, in_doubt: bool) -> T:
+    """Return what ``ask`` says of a credential. If it fails ``in_doubt`` about an earlier try, its error says so."""
+    try:
+        return ask()
+    except (APIError, ConfigError) as error:
+        if not in_doubt:
+            raise
+        raise APIConnectionError(f"there is no credential for another try: {error}", sent=True) from error
 
 
 def _as_it_came(response: Response) -> Response:

@@ -23,7 +23,7 @@ logger = logging.getLogger("tinkex")
 BACKOFF_FIRST = 1.0
 BACKOFF_LONGEST = 30.0
 ODD_BAD_REQUESTS = 3
-"""How often a poll is repeated after a 400 without a JSON body, which may come from a proxy."""
+"""How often in a row a poll is repeated after a 400 without a JSON body, which may come from a proxy."""
 BILLING_PAUSE = 10.0
 """Seconds between polls while the account cannot be billed."""
 QUICK_POLL = 0.05
@@ -52,13 +52,14 @@ class Backoff:
     def answered(self) -> None:
         """Record a good answer, which ends any trouble."""
         self._outage_since = self._silent_since = self._billing_since = None
-        self._strikes = self._quick = 0
+        self._strikes = self._odd = self._quick = 0
 
     def not_yet(self, held: float) -> float:
         """Record that the work is not done, and that the server held the poll for ``held`` seconds."""
         quick = self._quick + 1 if held < QUICK_POLL else 0
         self.answered()
         self._quick = quick
+        self._trouble.over()  # not known to the transport, for which a 408 is a failed try
         return min(QUICK_POLL * 1.5**quick, 1.0) if quick else 0.0
 
     def no_answer(self, error: APIConnectionError) -> float:

@@ -67,7 +67,8 @@ class ResultPoller:
         budget: ByteBudget | None,
     ) -> api.Done | api.Gone:
         transport, backoff = self._transport, Backoff(self._transport, self._flags)
-        iteration = reserved = 0
+        iteration = 0
+        reserved: int | None = None
         try:
             while not abandoned():
                 began = time.monotonic()
@@ -77,7 +78,7 @@ class ResultPoller:
                         promise,
                         iteration,
                         transport.config.poll_timeout,
-                        metadata_only=budget is not None and not reserved,
+                        metadata_only=budget is not None and reserved is None,
                     )
                 except APIConnectionError as error:
                     pause = backoff.no_answer(error)
@@ -92,7 +93,7 @@ class ResultPoller:
                         pause = backoff.not_yet(time.monotonic() - began)
                     elif isinstance(answer, api.Busy):
                         pause = backoff.busy(answer.refusal)
-                    elif budget is None or reserved:
+                    elif budget is None or reserved is not None:
                         pause = backoff.unreadable(
                             APIResponseValidationError(
                                 "the server announces a result again instead of sending it"
@@ -107,5 +108,5 @@ class ResultPoller:
                     transport.wait(pause)
             raise CancelledError
         finally:
-            if budget is not None and reserved:
+            if budget is not None and reserved is not None:
                 budget.release(reserved)

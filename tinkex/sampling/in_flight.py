@@ -216,7 +216,7 @@ class _Sample:
             session.pause.pass_through(session.transport.wait)
             session.dispatch_budget.acquire(size)
             try:
-                if self._future.done():
+                if self._abandoned():
                     raise CancelledError
                 self._client.check()
                 return api.sample(session.transport, self._client.sampling_session_id, number, self._request)

@@ -8,7 +8,7 @@ import contextvars
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, InvalidStateError, wait
+from concurrent.futures import CancelledError, Future, InvalidStateError, wait
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -18,7 +18,7 @@ from tinkex.concurrency.at_fork import renew_after_fork
 from tinkex.concurrency.futures import APIFuture
 from tinkex.concurrency.lifetime import Lifetime, fresh_copy
 from tinkex.concurrency.tracebacks import forget_variables
-from tinkex.errors import APIError, ClientPoisonedError, TinkerError
+from tinkex.errors import APIError, ClientClosedError, ClientPoisonedError, TinkerError
 from tinkex.polling.queue_state import OnQueueState
 from tinkex.session.session import Session
 from tinkex.training.call import Call, Request, single
@@ -84,13 +84,10 @@ class RequestQueue:
         self.check()
         executor = self._session.executor
         future: APIFuture[R] = APIFuture(f"{name} of model {self.model_id}", self._session.transport.trouble)
-        pending = self._pending
-        # The callback must not refer to the queue, since a future may outlive its client and keeps its callbacks.
-        future.add_done_callback(lambda done: pending.pop(done, None))
         # The call runs in the context of its caller, not in that of the call with which the thread started.
         queued = partial(contextvars.copy_context().run, self._take_turn, future, send)
         with self._lock:
-            pending[future] = None
+            self._pending[future] = None
             self._jobs.append(queued)
             idle, self._draining = not self._draining, True
         if idle:
@@ -105,16 +102,29 @@ class RequestQueue:
     ) -> BaseException | None:
         """Send the call of ``future``, and let another thread wait for its results; return the error, if any."""
         if future.done():  # cancelled, or failed with the queue
+            self._forget(future)
             return None
         executor = self._session.executor
         try:
             collect = send(future)
         except BaseException as error:
+            self._forget(future)
             # This thread must go on: a done-callback of the user may wait for a later call of this queue.
             executor.run_or_do(partial(future.fail, error))
             return error
-        executor.run_or_do(partial(future.fulfil, collect))
+        executor.run_or_do(partial(self._settle, future, collect))
         return None
+
+    def _settle(self, future: APIFuture[R], collect: Callable[[], R]) -> BaseException | None:
+        """Learn the outcome of a call that was sent, also if its future is cancelled: later calls depend on it."""
+        try:
+            return future.settle(collect)
+        finally:
+            self._forget(future)
+
+    def _forget(self, future: APIFuture[Any]) -> None:
+        self._pending.pop(future, None)
+        self._doomed.discard(future)
 
     def _send_call(self, call: Call[T, R], observer: OnQueueState, future: APIFuture[R]) -> Callable[[], R]:
         sent = self._send(call, future)
@@ -159,6 +169,9 @@ class RequestQueue:
                 if errors:
                     break
         if errors:
+            closed = next((error for error in errors if isinstance(error, ClientClosedError)), None)
+            if closed is not None:
+                raise closed
             unknown = next((error for error in errors if _outcome_unknown(error)), None)
             if call.changes_model and (unknown is not None or sent):
                 raise self._poison(
@@ -193,6 +206,9 @@ class RequestQueue:
                     raise
                 # The other results cannot be learned either.
                 raise self._poison(future, error, "the result of a request could not be learned") from error
+            except (ClientClosedError, CancelledError):
+                self.check()  # raises the error that closed or poisoned the queue meanwhile
+                raise
             except Exception as error:
                 errors.append(error)
         if errors and results and call.all_or_nothing:
@@ -208,7 +224,7 @@ class RequestQueue:
         return self._session.poller.wait(
             sent.promise,
             partial(self._submit, sent.request, sent.seq_id),
-            abandoned=partial(_failed_with_the_queue, future),
+            abandoned=partial(self._doomed.__contains__, future),
             on_queue_state=observer,
         )
 
@@ -226,9 +242,12 @@ class RequestQueue:
             f"the state of model {self.model_id} is unknown, since {what} ({cause}){resume}", self.checkpoint
         )
         poison.__cause__ = cause
-        self._lifetime.end(poison)
+        # A copy, since the traceback of an error that is raised refers to the frames of the user's functions.
+        self._lifetime.end(fresh_copy(poison))
         pending = list(self._pending)
         later = pending[pending.index(future) + 1 :] if future in pending else []
+        # A call whose result is polled must end its polls by itself, because all threads may be busy with polls.
+        self._doomed.update(later)
         for other in later:
             self._session.executor.run_or_do(partial(_fail, other, poison))
         return poison
@@ -266,7 +285,9 @@ class RequestQueue:
         self._lock = threading.Lock()
         self._jobs: collections.deque[Callable[[], BaseException | None]] = collections.deque()
         self._pending: dict[Future[Any], None] = {}
-        """The calls without an outcome, in the order in which they were made. Dict operations are atomic."""
+        """The calls that are not finished, in the order in which they were made. Dict operations are atomic."""
+        self._doomed: set[Future[Any]] = set()
+        """The calls that fail because the queue was poisoned by an earlier one. Set methods are atomic."""
         self._draining = False
 
 
@@ -296,10 +317,6 @@ class _Sent(Generic[T]):
 
 def _the_same(result: R) -> R:
     return result
-
-
-def _failed_with_the_queue(future: Future[Any]) -> bool:
-    return future.done() and not future.cancelled()
 
 
 def _fail(future: Future[Any], error: Exception) -> None:

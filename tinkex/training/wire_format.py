@@ -57,9 +57,19 @@ def _try_json(
         second.sent = refusal.sent = second.sent or refusal.sent
         status = second.status_code if isinstance(second, APIStatusError) else None
         if status == 415 and refusal.status_code >= 500:  # the server accepts only proto, and has just failed
-            return api.forward_backward(transport, model_id, seq_id, batch, "proto")
+            return _try_proto_again(transport, model_id, seq_id, batch)
         if status in _MAY_MEAN_JSON_ONLY and refusal.status_code < 500:
             raise refusal from None
         raise
     _found[transport.base_url] = "json"
     return promise
+
+
+def _try_proto_again(
+    transport: Transport, model_id: str, seq_id: int, batch: api.Batch
+) -> Promise[ForwardBackwardOutput]:
+    try:
+        return api.forward_backward(transport, model_id, seq_id, batch, "proto")
+    except APIError as third:
+        third.sent = True  # the server may have accepted the first try, which was answered with a 5xx
+        raise
