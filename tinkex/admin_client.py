@@ -35,8 +35,8 @@ class AdminClient(RestBase):
     ) -> APIFuture[BillingUsageResponse]:
         """Get the usage by the hour from ``starting_on`` till ``ending_before``.
 
-        Both are whole hours, at most 14 days apart; they may be ISO 8601 text, and are UTC without a zone.
-        Raises ``InputError`` for a text that is no time.
+        Both times are whole hours, at most 14 days apart. Each is a ``datetime`` or ISO 8601 text; a
+        time without a zone is in UTC. Raises ``InputError`` for text that is not a time.
 
         Example::
 
@@ -56,7 +56,7 @@ class AdminClient(RestBase):
     ) -> APIFuture[CurrentCheckpointStorageUsageResponse]:
         """Get the number, size in bytes and monthly cost of the checkpoints that are kept now.
 
-        They are those of one project, or of the whole organization.
+        The checkpoints are those of one project, or of the whole organization.
         """
         return self._start(api.checkpoint_storage, project_id)
 

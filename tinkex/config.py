@@ -73,7 +73,7 @@ class Config:
     wire_format: WireFormat = "auto"
     """The format of training requests. ``auto`` tries proto first, and uses JSON if the server refuses proto."""
     end_session_on_sigterm: bool = True
-    """End the session when SIGTERM kills the process by default. A program's own handler is never touched."""
+    """End the session when SIGTERM kills the process, unless the program handles SIGTERM itself."""
     telemetry: bool = True
     """Report the session's start, end and errors to the server; never done for ``local://``."""
 
@@ -113,7 +113,7 @@ class Config:
             if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
                 raise ConfigError(f"{name!r} is not the name of a header")
             if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
-                # Without the value, which may be a secret.
+                # The message does not show the value, which may be a secret.
                 raise ConfigError(f"default header {name!r} must be one line of Latin-1 text")
         object.__setattr__(
             self, "base_url", self.base_url.rstrip("/") if not self.is_local else self.base_url
@@ -131,9 +131,10 @@ class Config:
 
     @classmethod
     def resolve(cls, config: Config | None, **overrides: Any) -> Config:
-        """Return ``config``, or without one that of the environment, with ``overrides`` in place of its settings.
+        """Return ``config``, or a config from the environment if it is None, with ``overrides`` applied.
 
-        An override of None counts as not given. Raises ``ConfigError`` for a setting that is not valid.
+        An override of None counts as not given. Raises ``ConfigError`` for a setting that is not
+        valid.
         """
         if config is None:
             return cls.from_env(**overrides)

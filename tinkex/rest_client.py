@@ -293,17 +293,20 @@ class RestClient(AdminClient):
         overwrite: bool = False,
         max_bytes: int = MAX_DOWNLOAD,
     ) -> APIFuture[Path]:
-        """Bring the files of a checkpoint into ``directory``, which is made; the future gives its path.
+        """Download a checkpoint into a new folder ``directory``; the future gives the path of the folder.
 
-        The folder appears, whole, when all is there and checked; nothing is left if anything fails or the
-        future is cancelled. A folder that is there must be empty, unless ``overwrite`` replaces it.
-        ``progress(done, total)`` is called on other threads, one call at a time, in bytes; ``total`` is None
-        until it is known, and what it raises ends the download. Broken connections are resumed; memory is
-        constant. An archive is unpacked, and refused if an entry is no plain file inside the folder.
+        The folder appears only when all files are complete and checked. If the download fails or the
+        future is cancelled, nothing is left behind. A folder that already exists must be empty,
+        unless ``overwrite`` allows replacing it. ``progress(done, total)`` is called with numbers of
+        bytes, on other threads, one call at a time; ``total`` is None until it is known. An error
+        that ``progress`` raises ends the download. After a broken connection the download is resumed.
+        Memory use does not grow with the size of the files. An archive is unpacked.
 
-        The future raises ``UnsafeDownloadError`` for that and beyond ``max_bytes`` (256 GiB),
-        ``APIStatusError``, ``APIConnectionError``, ``APIResponseValidationError`` if a digest does not match,
-        and ``OSError``, as when the disk is full.
+        The future raises ``UnsafeDownloadError`` if an archive has an entry that is not a plain file
+        inside the folder, or if the files have more than ``max_bytes`` bytes (default: 256 GiB);
+        ``APIResponseValidationError`` if a digest does not match; ``APIStatusError`` or
+        ``APIConnectionError`` if the server refuses or cannot be reached; and ``OSError``, for
+        example if the disk is full.
 
         Example::
 
@@ -327,7 +330,7 @@ class RestClient(AdminClient):
             try:
                 return download.download(self._transport, fetcher, path, target, tracker, overwrite=overwrite)
             except Exception:
-                self._check()  # closing is the reason for whatever it broke
+                self._check()  # if the client was closed, that is the error to raise
                 raise
             finally:
                 fetcher.close()
@@ -402,7 +405,8 @@ class RestClient(AdminClient):
     def export_session_trace(self, session_id: str) -> APIFuture[str]:
         """Have the server make a Perfetto trace of a session's timeline; the future gives its signed URL.
 
-        Raises ``RequestFailedError`` if it could not, ``APITimeoutError`` after an hour.
+        The future raises ``RequestFailedError`` if the server could not make the trace, and
+        ``APITimeoutError`` after an hour.
         """
         future: APIFuture[str] = APIFuture()
         self._run(future, partial(_export_trace, self._transport, session_id, future))

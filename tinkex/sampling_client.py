@@ -126,7 +126,7 @@ class SamplingClient(Created, QueueStateObserver):
         request = SampleRequest(
             prompt,
             num_samples,
-            copy.copy(sampling_params),  # which the caller may change before the request is sent
+            copy.copy(sampling_params),  # the caller may change the original before the request is sent
             include_prompt_logprobs,
             topk_prompt_logprobs,
             topk_sample_logprobs,
@@ -235,9 +235,10 @@ class SamplingClient(Created, QueueStateObserver):
         return self._session.telemetry
 
     def get_sampler_handle(self) -> str:
-        """Text that names this sampler for ``from_sampler_handle`` in another process. It holds no secret.
+        """Return a text that names this sampler for ``from_sampler_handle`` in another process.
 
-        Raises ``InputError`` for a sampler of ``local://``, which exists in this process only.
+        The text has no secret. Raises ``InputError`` for a sampler of ``local://``, which exists in
+        this process only.
 
         Example::
 
@@ -297,7 +298,7 @@ class SamplingClient(Created, QueueStateObserver):
         return _unpickle, (self.get_sampler_handle(), self._retry)
 
     def close(self) -> None:
-        """Send nothing more; results still due raise ``ClientClosedError``."""
+        """Send nothing more. Calls without a result raise ``ClientClosedError``."""
         self._in_flight.close()
 
 
@@ -310,7 +311,7 @@ def _length(prompt: ModelInput) -> int | None:
 def _prompt_logprobs(response: SampleResponse, prompt: ModelInput, last_n: int | None) -> list[float | None]:
     """The logprobs of the prompt in ``response``; raises ``APIResponseValidationError`` if there are too few.
 
-    Some servers leave the first token out, and some what comes before the last ``last_n`` tokens.
+    Some servers leave out the first token, and some all tokens before the last ``last_n``.
     """
     found = response.prompt_logprobs
     if found is None:

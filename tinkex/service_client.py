@@ -1,4 +1,4 @@
-"""``ServiceClient``: where everything starts."""
+"""``ServiceClient``: starts a session on a server, and makes the other clients."""
 
 from __future__ import annotations
 
@@ -36,11 +36,14 @@ CLOSE_SECONDS = 4.0
 class ServiceClient:
     """A session on a Tinker server, kept alive by heartbeats, and the maker of all other clients.
 
-    Making one blocks until the session has started, and raises ``ConfigError`` or ``APIError``, leaving
-    nothing behind. ``create_...`` methods block until the client they make is ready; their ``_async`` twins
-    return an ``APIFuture`` of it at once, which is how to overlap several. Use it in a ``with`` block, or
-    ``close()`` it; one that is forgotten ends its session at interpreter exit, and when SIGTERM ends a process
-    that has no handler of its own for it (``Config.end_session_on_sigterm``).
+    Creating a ``ServiceClient`` blocks until the session has started. If that fails, ``ConfigError`` or
+    ``APIError`` is raised, and nothing is left behind. The ``create_...`` methods block until the new
+    client is ready. Their ``_async`` twins return a future of the client at once, so that several clients
+    can be made at the same time.
+
+    Use a service in a ``with`` block, or call ``close()``. A service that is not closed ends its session
+    at interpreter exit. It also ends the session when SIGTERM kills the process, unless the program
+    handles SIGTERM itself (``Config.end_session_on_sigterm``).
 
     ``base_url`` and ``api_key`` default to ``TINKER_BASE_URL`` and ``TINKER_API_KEY``;
     ``base_url="local://"`` is the embedded server, which needs neither key nor network.
@@ -67,13 +70,14 @@ class ServiceClient:
         heartbeat_interval: float | None = None,
         **kwargs: Any,
     ) -> None:
-        """``config`` is taken as it is, the other arguments over it; without one the environment is read.
+        """Start a session with the settings of ``config``, or of the environment if it is None.
 
-        ``heartbeat_interval`` (seconds) gives this client a session manager of its own, unless
-        ``session_manager`` brings one; else the process's is used.
+        The other arguments override single settings. The heartbeats are sent by ``session_manager``;
+        or, with ``heartbeat_interval`` (seconds), by a manager of this client alone; or else by the
+        manager that the clients of the process share.
         """
         if kwargs:
-            # As the official client does, so that a script written for a newer one still runs.
+            # The official client warns too, so that a script for a newer version still runs.
             warn_caller(
                 f"ServiceClient ignores unknown arguments: {', '.join(sorted(kwargs))}", FutureWarning
             )
@@ -125,7 +129,7 @@ class ServiceClient:
     def get_console_url(self) -> str:
         """The URL of this session's page in the web console, which the hosted service has.
 
-        For another server it is the URL at which the server's API describes the session, given its key.
+        For another server it is the URL of the session in the API of the server, which asks for the key.
         """
         return console.page(self._session.transport.base_url, "sessions", self.session_id)
 
@@ -269,10 +273,11 @@ class ServiceClient:
         """Open a sampler on saved weights (``tinker://...``) or on a base model. Blocks until it is ready.
 
         ``record_stability_info`` lets the server keep, for a while, what the loss ``stable_reinforce`` needs
-        of each sampled sequence; ``Datum.with_provenance`` names these by their ``sequence_id``.
+        of each sampled sequence; ``Datum.with_provenance`` names the sequences by their ``sequence_id``.
 
-        Raises ``InputError`` if neither is given or the path is malformed, ``NotFoundError`` if the server has
-        no such model or weights, and any other ``APIStatusError`` or ``APIConnectionError``.
+        Raises ``InputError`` if neither weights nor a base model is given or the path is malformed,
+        ``NotFoundError`` if the server has no such model or weights, and any other ``APIStatusError`` or
+        ``APIConnectionError``.
 
         Example::
 
@@ -312,9 +317,9 @@ class ServiceClient:
         parameter, 15 at most, has the name of the entry of ``loss_fn_inputs`` that it is given.
         ``input_ranks`` has the rank of every parameter: 0 for a scalar, 1 for ``[T]``, 2 for ``[T, K]``.
 
-        ``fn`` is traced with ``torch.fx``, so it must be made of functions of torch and math
-        alone: no branch on the value of a tensor, no ``torch.nn`` module, no tensor from elsewhere. These are
-        the rules of the official SDK, as is that a session takes a loss once only.
+        ``fn`` is traced with ``torch.fx``, so it must be made of functions of torch and math alone: no branch
+        on the value of a tensor, no ``torch.nn`` module, no tensor from elsewhere. These rules are those of
+        the official SDK, and so is the rule that a session accepts the same loss only once.
 
         Raises ``InputError`` at once for an ``fn`` that breaks a rule, and ``ImportError`` without torch; the
         future raises ``APIStatusError`` or ``RequestFailedError`` if the server refuses the loss.
@@ -363,9 +368,10 @@ class ServiceClient:
     def close(self, status: Status = "success", detail: str | None = None) -> APIFuture[None]:
         """End the session on the server with ``status``, stop its heartbeat, close all its clients.
 
-        Results still due raise ``ClientClosedError``. Idempotent; blocks for at most five seconds, and
-        returns a finished future, as the official client returns one. Only the process that made the
-        client finishes the session; in a forked child this just lets go of it.
+        Calls without a result raise ``ClientClosedError``. A second call has no effect. The call
+        blocks for at most five seconds, and returns a finished future, because ``close`` of the official
+        client returns one. In a forked child the session goes on, because it belongs to the
+        process that started it; only the connections of the child are closed.
         """
         if status not in ("success", "errored", "interrupted"):
             raise InputError(f"status must be 'success', 'errored' or 'interrupted', not {status!r}")

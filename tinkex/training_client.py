@@ -447,7 +447,7 @@ class TrainingClient(Created, QueueStateObserver):
         submissions = itertools.count()
 
         def unload(transport: Transport, model_id: str, _: int) -> Promise[UnloadModelResponse]:
-            # It has no number.
+            # The request has no seq_id.
             return models_api.unload_model(transport, model_id, again=next(submissions) > 0)
 
         return self._queue.submit(single("unload", unload, closing=unloaded), self.on_queue_state_change)

@@ -20,7 +20,7 @@ from programs import run_code, start_python
 from servers import FINISH, Reply, ScriptedServer
 
 from tinkex import Config, ServiceClient, SessionManager
-from tinkex.concurrency.limits import pause_of
+from tinkex.concurrency.rate_limit_pause import pause_of
 from tinkex.http.auth import RenewedCredential
 
 pytestmark = [

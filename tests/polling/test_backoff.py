@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import time
+from typing import Any
 
 import pytest
 from clients import PARAMS, PROMPT, config, sample
@@ -51,8 +52,8 @@ def test_breaks_far_apart_are_not_one_long_outage(server: ScriptedServer) -> Non
 
 
 def test_odd_400s_far_apart_are_no_refusal(server: ScriptedServer, sampler: tinkex.SamplingClient) -> None:
-    for _ in range(5):
-        server.once("/retrieve_future", Reply(400, b""), NOT_YET)
+    answers: list[Any] = [Reply(400, b""), NOT_YET]
+    server.once("/retrieve_future", *answers * 5)
     assert sample(sampler) == [1, 2, 3]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from clients import PARAMS, PROMPT, client_of, config, sample
-from servers import Hang, Reply, ScriptedServer
+from servers import Hang, Reply, Request, ScriptedServer
 
 import tinkex
 from tinkex import ServiceClient, types
@@ -39,6 +39,35 @@ def test_many_are_in_flight_at_once_from_one_thread(
     server.on("/retrieve_future", None)
     hang.release()
     assert all(future.result(60).sequences for future in as_completed(futures, timeout=60))
+
+
+def test_no_more_are_in_flight_than_the_retry_config_allows(
+    server: ScriptedServer, service: tinkex.ServiceClient
+) -> None:
+    lock = threading.Lock()
+    now, most = 0, 0
+
+    def started(request: Request) -> None:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+
+    def finished(request: Request) -> None:
+        nonlocal now
+        three_are_underway.wait(60)
+        with lock:
+            now -= 1
+
+    three_are_underway = threading.Barrier(3)
+    server.on("/asample", started)
+    server.on("/retrieve_future", finished)
+    limited = service.create_sampling_client(
+        base_model="base", retry_config=types.RetryConfig(max_connections=3)
+    )
+    futures = limited.sample_many([PROMPT] * 39, 1, PARAMS)
+    assert all(future.result(60).sequences for future in futures)
+    assert most == 3
 
 
 def test_requests_that_never_finish_are_stuck(server: ScriptedServer) -> None:
@@ -121,16 +150,6 @@ def test_closing_a_narrow_sampler_resolves_what_is_queued(
     futures[0].exception(60)
 
 
-def test_requests_that_are_put_off_for_ever_are_stuck(server: ScriptedServer) -> None:
-    server.on("/asample", Reply(429, {}, {"Retry-After": "0.05"}))
-    with tinkex.ServiceClient(config=config(server)) as service:
-        stuck = service.create_sampling_client(
-            base_model="base", retry_config=types.RetryConfig(progress_timeout=0.3)
-        )
-        with pytest.raises(tinkex.APIConnectionError, match="stuck"):
-            stuck.sample(PROMPT, 1, PARAMS).result(60)
-
-
 @pytest.mark.parametrize("named", [[], ["one"], ["one", "two", "three"], "two", [1, 2], None])
 def test_no_sequence_is_lost_for_want_of_a_name(server: ScriptedServer, named: Any) -> None:
     with client_of(server) as service:
@@ -141,3 +160,13 @@ def test_no_sequence_is_lost_for_want_of_a_name(server: ScriptedServer, named: A
         sequences = sampler.sample(PROMPT, 2, PARAMS).result(60).sequences
     assert len(sequences) == 2
     assert len({one.sequence_id for one in sequences} - {""}) == 2
+
+
+def test_requests_that_are_put_off_for_ever_are_stuck(server: ScriptedServer) -> None:
+    server.on("/asample", Reply(429, {}, {"Retry-After": "0.05"}))
+    with tinkex.ServiceClient(config=config(server)) as service:
+        stuck = service.create_sampling_client(
+            base_model="base", retry_config=types.RetryConfig(progress_timeout=0.3)
+        )
+        with pytest.raises(tinkex.APIConnectionError, match="stuck"):
+            stuck.sample(PROMPT, 1, PARAMS).result(60)

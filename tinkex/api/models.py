@@ -73,8 +73,9 @@ def create_model_from_state(
 def unload_model(transport: Transport, model_id: str, *, again: bool = False) -> Promise[UnloadModelResponse]:
     """Submit a request to free the model on the server.
 
-    A 404 means that the model is free where this request may be a repetition: one of its tries may have been
-    accepted before, or it was, and is sent ``again`` because the server forgot its promise.
+    A server that does not have the model answers 404. That is a success if an earlier request may have freed
+    the model: an earlier try of this one, or, with ``again``, the same request whose promise the server
+    forgot.
     """
     payload = {"type": "unload_model", "model_id": model_id}
     read_unloaded = partial(_read_unloaded, model_id)

@@ -99,7 +99,7 @@ def archive_url(transport: Transport, run: str, checkpoint_id: str) -> str:
 
 
 def _absolute(asked: str, location: str | None) -> str:
-    """Where a redirect leads; raises ``ValueError`` for one that leads nowhere."""
+    """Return where a redirect leads; raises ``ValueError`` if ``location`` is not a URL."""
     url = urljoin(asked, location or "")
     if not location or urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
         raise ValueError("it leads to no web server")

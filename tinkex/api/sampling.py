@@ -19,7 +19,7 @@ _BACKPRESSURE = {"X-Tinker-Sampling-Backpressure": "1"}
 def create_sampling_session(
     transport: Transport, session_id: str, seq_id: int, base_model: str | None, model_path: str | None
 ) -> str:
-    """Open a sampler on a base model or on saved weights; its id."""
+    """Open a sampler on a base model or on saved weights; return its id."""
     payload: dict[str, Any] = {
         "type": "create_sampling_session",
         "session_id": session_id,

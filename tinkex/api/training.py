@@ -128,7 +128,7 @@ def load_weights(
     optimizer: bool,
     weights_access_token: str | None = None,
 ) -> Promise[LoadWeightsResponse]:
-    """Submit a request to load the weights saved at ``path``, and with ``optimizer`` its state too."""
+    """Submit a request to load the weights, and with ``optimizer`` its state, that are saved at ``path``."""
     payload = _payload(
         "load_weights",
         model_id,
@@ -250,7 +250,7 @@ def _read_optim_step(result: Result) -> OptimStepResponse:
 
 
 def _is_float(value: object) -> bool:
-    """Whether ``value`` is a number, and no integer beyond all floats. NaN and infinities occur in training."""
+    """Return whether ``value`` is a number that fits into a float. NaN and infinities occur in training."""
     return type(value) is float or (type(value) is int and abs(value) <= sys.float_info.max)
 
 
@@ -270,7 +270,7 @@ def _read_forward_backward(batch: Batch, result: Result) -> ForwardBackwardOutpu
     """Read the proto or JSON result of a pass over ``batch``."""
     if result.proto is None:
         name = "forward" if batch.forward_only else "forward_backward"
-        # Some servers call a forward pass by the other name.
+        # Some servers give the result of a forward pass the type of a forward-backward pass.
         answer = result.json
         if isinstance(answer, dict) and answer.get("type") == "forward_backward":
             name = "forward_backward"

@@ -85,7 +85,7 @@ def delete(
 def _is_meant(
     checkpoint: Checkpoint, kind: str | None, before: datetime | None, after: datetime | None
 ) -> bool:
-    saved = checkpoint.time  # one that is not known lies in no span
+    saved = checkpoint.time  # an unknown time is neither before nor after another
     return (
         (kind is None or kind in (checkpoint.checkpoint_type, checkpoint.checkpoint_id.split("/")[0]))
         and (before is None or (saved is not None and saved < before))

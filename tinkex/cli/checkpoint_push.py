@@ -119,7 +119,7 @@ def _push(
 
 
 def _other_checkpoint(hub: Any, api: Any, place: dict[str, Any], checkpoint_path: str) -> str | None:
-    """Return the checkpoint that the model card of a repository names, or None if it is this one or none."""
+    """Return the checkpoint that a repository's model card names, unless it names this one or none."""
     try:
         card = Path(api.hf_hub_download(filename="README.md", **place)).read_text("utf-8", "replace")
     except hub.utils.LocalEntryNotFoundError:  # a subclass of EntryNotFoundError; the hub did not answer

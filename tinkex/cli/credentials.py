@@ -33,7 +33,7 @@ def add(key_id: str, record: Record) -> None:
 
 
 def remove(key_id: str) -> None:
-    """Remove a key, which is the default, so that there is no default any more."""
+    """Remove the key ``key_id``, which is the default. No other key becomes the default."""
     stored = _read()
     del stored["keys"][key_id]
     _write({**stored, "default": None})

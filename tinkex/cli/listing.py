@@ -15,7 +15,7 @@ PAGE = 100
 
 
 def limit_option(command: F) -> F:
-    """A decorator: the command takes ``--limit``."""
+    """Give a command the option ``--limit``."""
     option = click.option(
         "--limit",
         type=click.IntRange(0),

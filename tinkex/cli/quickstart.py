@@ -118,7 +118,7 @@ def quickstart(
         spent = time.monotonic() - started
         after = finetune.loss_per_byte(training, lessons)
         say(f"loss after training  {after:6.3f} nats per byte ({len(losses)} steps, {spent:.1f} s)\n")
-        say(area_plot([before, *losses], "loss, nats per byte"))
+        say(area_plot(losses, "loss, nats per byte"))
 
         answer = _answer(training, tokenizer, asked)
         say(f"\nprompt:   {output.plain(asked.prompt)}\nafter:    {output.plain(answer)}")
@@ -176,7 +176,7 @@ def _train(
 
 
 def _answer(training: tinkex.TrainingClient, tokenizer: Tokenizer, asked: Example) -> str:
-    """Return the answer of the present model to the prompt, of the likeliest token at each position."""
+    """Return the answer of the present model to the prompt, with the likeliest token at each position."""
     expected = tokenizer.encode(asked.completion + finetune.END) if asked.completion else []
     prompt = types.ModelInput.from_ints(tokenizer.encode(asked.prompt))
     limits = types.SamplingParams(max_tokens=len(expected) or _LONGEST_ANSWER, temperature=0.0)

@@ -24,7 +24,7 @@ IDLE_SECONDS = 5.0
 
 
 Task = Callable[[], BaseException | None]
-"""Something to run. An exception that it returns is one that a future keeps."""
+"""A function to run. It returns the error that it has given to a future, if any."""
 
 
 class DaemonExecutor(Executor):
@@ -47,10 +47,10 @@ class DaemonExecutor(Executor):
     def run(self, task: Task) -> None:
         """Run ``task`` on a thread of this executor; an error that it raises is logged.
 
-        A task that has given an error to a future returns it, so that it can be kept without the variables in
-        its traceback; see ``forget_variables``. The task sees the context variables of the caller, such as the
-        span that a tracer has open. Raises ``RuntimeError`` if the executor is shut down, or if no thread can
-        be started and none is running.
+        A task that has given an error to a future returns the error, so that the executor can remove the
+        variables from its traceback; see ``forget_variables``. The task sees the context variables of the
+        caller, such as the span that a tracer has open. Raises ``RuntimeError`` if the executor is shut down,
+        or if no thread can be started and none is running.
         """
         entry = (contextvars.copy_context(), task)
         with self._changed:

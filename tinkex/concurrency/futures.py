@@ -30,8 +30,8 @@ class APIFuture(Future[T]):
     """A ``concurrent.futures.Future`` that can also be awaited.
 
     ``result(timeout)`` blocks, and Ctrl-C interrupts it. ``concurrent.futures.wait``, ``as_completed``,
-    ``add_done_callback`` and ``asyncio.wrap_future`` work as with any other future. ``cancel()`` succeeds until
-    the result is there. If the server supports it, it is told that the result is not needed any more.
+    ``add_done_callback`` and ``asyncio.wrap_future`` work as with any other future. ``cancel()`` succeeds
+    until the result is there. A server that supports this is told that the result is not needed any more.
     """
 
     def __init__(self, what: str = "", trouble: HasCause | None = None) -> None:
@@ -185,7 +185,8 @@ def awaited(method: Callable[P, Awaitable[T]]) -> Twin[P, Coroutine[Any, Any, T]
 def _declared(function: Callable[P, R], method: Callable[P, Any], returns: str) -> Twin[P, R]:
     """Return a decorator that replaces a declaration by ``function``, with the declaration's name and docstring.
 
-    ``inspect.signature`` of it shows the parameters of ``method`` and the return annotation ``returns``.
+    ``inspect.signature`` of the function shows the parameters of ``method`` and the return annotation
+    ``returns``.
     """
 
     def decorate(declaration: Callable[..., object]) -> Callable[P, R]:

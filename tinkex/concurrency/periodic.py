@@ -50,7 +50,7 @@ T = TypeVar("T", bound=Task)
 class _Group(Generic[T]):
     """The tasks of one group that wait for a thread, and how many threads the group holds.
 
-    The lock of ``PeriodicTasks`` guards it.
+    The lock of ``PeriodicTasks`` guards the group.
     """
 
     def __init__(self) -> None:
@@ -140,7 +140,7 @@ class PeriodicTasks(Generic[T]):
             return True
 
     def remove(self, tasks: Iterable[T]) -> list[T]:
-        """Stop running ``tasks``; return those of them that were there. One of them may still be underway."""
+        """Remove ``tasks``; return those that were there. A removed task may still be underway."""
         with self._changed:
             removed = [task for task in tasks if task in self._tasks]
             for task in removed:
@@ -191,7 +191,7 @@ class PeriodicTasks(Generic[T]):
         while True:
             with self._changed:
                 if not self._tasks:
-                    # Tasks that are still on the schedule have been removed.
+                    # The schedule may still have entries of tasks that were removed.
                     self._schedule.clear()
                     self._groups.clear()
                     self._thread = None

@@ -24,15 +24,15 @@ class Created:
     """
 
     def result(self: Self, timeout: float | None = None) -> Self:
-        """This client."""
+        """Return this client."""
         return self
 
     async def result_async(self: Self, timeout: float | None = None) -> Self:
-        """This client."""
+        """Return this client."""
         return self
 
     def done(self) -> bool:
-        """True: it is made."""
+        """Return True, because the client has been created."""
         return True
 
     def __await__(self: Self) -> Generator[Any, None, Self]:

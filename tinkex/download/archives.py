@@ -119,7 +119,10 @@ def _content(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> Iterator[bytes]:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Turn the errors of reading an archive into ``UnsafeDownloadError``; no file may be written within."""
+    """Turn the errors of reading an archive into ``UnsafeDownloadError``.
+
+    No file may be written within the block, because an error of writing would be turned too.
+    """
     try:
         yield
     except _BROKEN as error:

@@ -29,7 +29,7 @@ _RENEWALS = 2
 """How often a refused URL is replaced by a new one, before the refusal is raised."""
 _RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
 _LENGTH = re.compile(r"[0-9]{1,18}")
-"""A ``Content-Length``. No file is longer, and ``int`` takes no more than a few thousand digits."""
+"""The form of ``Content-Length``. No file is longer, and ``int`` refuses thousands of digits."""
 
 
 class Link(Protocol):
@@ -39,7 +39,7 @@ class Link(Protocol):
         """Return the present URL."""
 
     def renew(self, refused: str) -> None:
-        """Get a new URL, unless the present one is not ``refused`` any more."""
+        """Get a new URL, unless the present URL already differs from ``refused``."""
 
 
 class Watch(Protocol):
@@ -67,9 +67,10 @@ class _Broken(Exception):
 
 
 class _PlainSession(requests.Session):
-    """A session that never sends a credential or a cookie: none of ``.netrc`` or the URL, none after a redirect.
+    """A session that never sends a credential or a cookie, not even one from ``.netrc`` or the URL.
 
-    The proxies and certificate bundles of the environment are used as usual.
+    This holds after a redirect, too. The proxies and certificate bundles of the environment are used as
+    usual.
     """
 
     def __init__(self) -> None:
@@ -85,7 +86,8 @@ class _PlainSession(requests.Session):
 class _Adapter(CuttableAdapter):
     """An adapter whose connections can be cut by ``close``, and which serves any number of hosts.
 
-    ``CuttableAdapter`` itself is made for one server. The methods that assume this are those of ``requests`` again.
+    ``CuttableAdapter`` serves one server only. Here the methods that assume this are restored to those of
+    ``requests``.
     """
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
@@ -186,7 +188,7 @@ class Fetcher:
                 timeout=(config.connect_timeout, config.read_timeout),
                 proxies=dict(config.proxies) if config.proxies is not None else None,
             )
-        except (requests.TooManyRedirects, ValueError):  # the latter for whatever is wrong with a URL
+        except (requests.TooManyRedirects, ValueError):  # a malformed URL raises ValueError
             reason = None
         except BROKEN as error:
             reason = type(error).__name__
@@ -225,7 +227,7 @@ class _State:
         self._digest = digest_of(response.headers)
         length = response.headers.get("Content-Length")
         if length is not None:
-            if not _LENGTH.fullmatch(length):  # http.client takes +20 for 20
+            if not _LENGTH.fullmatch(length):  # http.client reads +20 as 20
                 raise _Broken("the server announced the length of the file in no known form")
             self._set_total(int(length))
 
@@ -267,10 +269,10 @@ def _chunks(response: requests.Response, size: int) -> Iterator[bytes]:
 
 
 def _version(response: requests.Response) -> str | None:
-    """Return a validator that identifies this version of the file, if there is one. A weak ETag does not."""
+    """Return the strong ETag or the date that identifies this version of the file, or None."""
     etag = response.headers.get("ETag", "")
     version = etag if etag.startswith('"') else response.headers.get("Last-Modified")
-    return version if version and version.isprintable() else None  # else it cannot be sent back
+    return version if version and version.isprintable() else None  # other text cannot be sent back
 
 
 def _shown(url: str) -> str:

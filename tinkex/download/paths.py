@@ -32,4 +32,4 @@ def _fits(parts: list[str]) -> bool:
 
 _LONGEST_NAME = 255
 _LONGEST_PATH = 2048
-"""Bytes. Linux takes 4096 for a whole path, of which the folder of the download needs a part."""
+"""The most bytes. Linux takes 4096 for a whole path, of which the folder of the download needs a part."""

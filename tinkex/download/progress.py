@@ -12,7 +12,7 @@ from tinkex.http.transport import Transport
 Progress = Callable[[int, int | None], None]
 """A function that is called with the bytes that have arrived, and with the bytes of all files.
 
-The latter is None until the size of every file is known."""
+The second number is None until the size of every file is known."""
 _STEP = 0.1
 """While a download sleeps, it looks every so many seconds whether it is to end."""
 

@@ -13,7 +13,7 @@ BROKEN = (
     urllib3.exceptions.HTTPError,
     HTTPException,
     OSError,
-    # These come of a malformed answer, or of a request that cannot be written.
+    # These are raised for a malformed answer, or for a request that cannot be written.
     ValueError,
     OverflowError,
     MemoryError,

@@ -106,7 +106,7 @@ class _Connections:
 def _shut(connection: Any) -> None:
     sock = getattr(connection, "sock", None)
     if sock is not None:
-        # The stand-in for a socket of an answer that vcrpy plays back has nothing to shut.
+        # An answer that vcrpy plays back has a stand-in for the socket, which has nothing to shut.
         with contextlib.suppress(OSError, AttributeError):
             sock.shutdown(socket.SHUT_RDWR)
 
@@ -177,14 +177,15 @@ class _Watched:
 
 
 SLOWEST = 16 * 1024
-"""Bytes a second: an answer that takes its time must come at this rate at least."""
+"""An answer that takes long must bring at least this many bytes per second."""
 
 
 class _Paced(io.RawIOBase):
     """Reads from a socket, and gives up on an answer that goes on without getting anywhere.
 
-    The time-out of a socket is for each single read, so a byte now and then would keep a call going for ever.
-    From its first bytes on, an answer has ``seconds``, and after its head one more for every ``SLOWEST`` bytes.
+    The time-out of a socket is for each single read, so a byte now and then would keep a call going for
+    ever. An answer must be complete within ``seconds`` of its first bytes; every ``SLOWEST`` bytes after
+    the head extend this time by one second.
     """
 
     def __init__(self, raw: io.RawIOBase, seconds: float) -> None:
@@ -213,7 +214,7 @@ class _Paced(io.RawIOBase):
 
 
 class _CheckedResponse(HTTPResponse):
-    """Refuses what its base class takes for a valid answer, or waits for without end."""
+    """Refuses malformed answers that its base class would accept, and answers that never end."""
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
@@ -227,18 +228,18 @@ class _CheckedResponse(HTTPResponse):
         super().begin()
         if self._paced is not None:
             self._paced.in_head = False
-        # A head that breaks off is parsed as far as it goes. urllib3 would only log it, with whatever it holds.
+        # A head that breaks off is parsed as far as it goes. urllib3 would only log the defect, with the headers.
         if any(isinstance(defect, _BROKEN_HEAD) for defect in self.msg.defects):
             self.close()
             raise HTTPException("the head of the answer is malformed")
         length = self.msg.get("Content-Length")
-        if length is not None and not length.strip().isdigit():  # http.client takes +20 for 20
+        if length is not None and not length.strip().isdigit():  # http.client reads +20 as 20
             self.close()
             raise HTTPException("the length of the answer is malformed")
 
     def _read_next_chunk_size(self) -> int:
         size: int = super()._read_next_chunk_size()  # type: ignore[misc]
-        if size < 0:  # -1 would stand for all that comes, without bounds
+        if size < 0:  # -1 would mean everything that comes, without a bound
             raise ValueError("a chunk of negative size")
         return size
 

@@ -13,9 +13,9 @@ from requests.structures import CaseInsensitiveDict
 from tinkex._version import __version__
 from tinkex.config import Config
 from tinkex.errors import APIConnectionError, APIError, APIResponseValidationError, APITimeoutError
+from tinkex.http.bounded_read import TooLarge, read_content
 from tinkex.http.causes import BROKEN, cause_in_words, never_connected
 from tinkex.http.connections import CuttableAdapter
-from tinkex.http.content import TooLarge, read_content
 from tinkex.http.response import JSON, Response
 from tinkex.observability.redact import SHORTEST
 
@@ -103,7 +103,7 @@ class Exchange:
         # Session.send handles cookies, redirects and hooks, which the protocol does not use, and costs half as much
         # again. If a tracing or mocking tool has replaced it, the replacement is called.
         if _session_send_is_replaced():
-            request.prepare_cookies({})  # requests looks into them where it is answered with a redirect
+            request.prepare_cookies({})  # requests reads the cookies if the answer is a redirect
             settings = {**self._settings, "stream": True, "allow_redirects": False}
             return self._session.send(request, timeout=timeouts, **settings)
         return self._adapter.send(request, timeout=timeouts, **self._settings)
@@ -111,7 +111,7 @@ class Exchange:
     def _read(self, raw: requests.Response, key: str, limit: int | None) -> Response:
         status = raw.status_code
         if status < 200:
-            # An answer still comes behind it, which the next request on this connection would take for its own.
+            # The real answer still follows. The next request on this connection would take it for its own.
             raw.close()
             return Response(status, raw.headers, b"")
         secrets = self._secrets

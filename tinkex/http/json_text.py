@@ -10,11 +10,11 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def parse_json(content: bytes | str) -> Any:
-    """The value of a JSON document, read with one parser wherever a server sends one.
+    """Return the value of a JSON document. This parser reads all JSON that servers send.
 
-    Raises ``ValueError`` for everything else: text that is not UTF-8, half of a surrogate pair, an integer of
-    thousands of digits, nesting deeper than the parser can follow. ``NaN`` and ``Infinity`` are floats here;
-    where a number must be finite the reader of the field says so.
+    Raises ``ValueError`` if the document is not valid: text that is not UTF-8, half of a surrogate pair,
+    an integer of thousands of digits, or nesting that is deeper than the parser can follow. ``NaN`` and
+    ``Infinity`` are read as floats; where a number must be finite, the reader of the field checks that.
     """
     try:
         text = content.decode("utf-8") if isinstance(content, bytes) else content

@@ -20,20 +20,20 @@ class Request:
     content_type: str = JSON
     """The type of the body."""
     query: Mapping[str, object] = field(default_factory=dict)
-    """Parts that are None are left out."""
+    """The parameters of the URL. Those that are None are left out."""
     credential: Credential | None = None
-    """By default that of the transport."""
+    """The credential to send; by default that of the transport."""
     timeout: float | None = None
     """The seconds for which the server may be silent in one try; by default ``Config.read_timeout``."""
     tries: int | None = None
-    """By default ``Config.max_tries``."""
+    """The most tries; by default ``Config.max_tries``."""
     limit: int | None = None
     """The largest content of the answer in bytes; by default ``Config.max_message_bytes``. With 0 it is not read."""
     raise_for_status: bool = True
-    """With False, the reader of the answer is given refusals, too."""
+    """If False, a refusal is given to the reader of the answer instead of raised."""
     expected: Collection[int] = ()
     """Statuses of redirects that are answers. All other redirects are failed tries."""
     final: Collection[int] = ()
     """Statuses of refusals that are not tried again."""
     doubt_proxies: bool = False
-    """Try again after a refusal that is no JSON object: it may come from a proxy, which cannot know what was done."""
+    """Try again after a refusal that is not a JSON object, because it may come from a proxy."""

@@ -57,7 +57,10 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _number(text: str | None) -> float | None:
-    """The number in plain decimal digits; ``float`` would also take ``1_0``, ``nan`` and the digits of all scripts."""
+    """Return the number that ``text`` has in plain decimal digits, or None.
+
+    ``float`` would also accept ``1_0``, ``nan`` and the digits of all scripts.
+    """
     number = float(text) if text and _DECIMAL.fullmatch(text) else math.inf
     return number if math.isfinite(number) else None
 
@@ -67,7 +70,7 @@ def _seconds_until(date: str | None) -> float | None:
         return None
     try:
         moment = email.utils.parsedate_to_datetime(date)
-        if moment.tzinfo is None:  # written as -0000
+        if moment.tzinfo is None:  # the zone -0000 means UTC
             moment = moment.replace(tzinfo=timezone.utc)
         return max(0.0, moment.timestamp() - time.time())
     except Exception:

@@ -29,6 +29,7 @@ from tinkex.http.auth import Credential, FixedKey, RenewedCredential, command_cr
 from tinkex.http.endpoint import resolve
 from tinkex.http.exchange import Exchange
 from tinkex.http.json_text import parse_json
+from tinkex.http.redirects import not_an_answer
 from tinkex.http.refusal import status_error
 from tinkex.http.request import Request
 from tinkex.http.response import Response
@@ -116,7 +117,7 @@ class Transport:
                     call.answered(response.status, response.headers, len(response.content))
                     if response.status < 400:
                         if not 200 <= response.status < 300 and response.status not in request.expected:
-                            raise _odd_status(self._without_secrets(response), url)
+                            raise not_an_answer(self._without_secrets(response), url)
                         answer = read(response)
                         self._has_answered()
                         return answer
@@ -200,7 +201,7 @@ class Transport:
             answer = None
         token = answer.get("jwt") if isinstance(answer, dict) else None
         if not is_credential(token):
-            # Without the content, which may hold most of a credential.
+            # The message does not show the content, which may hold most of a credential.
             raise APIResponseValidationError(
                 "the answer has no jwt of one line", method="POST", url=f"{self._prefix}/auth/token"
             )
@@ -264,18 +265,6 @@ def _known(ask: Callable[[], T], *, in_doubt: bool) -> T:
 
 def _as_it_came(response: Response) -> Response:
     return response
-
-
-def _odd_status(response: Response, url: str) -> APIResponseValidationError:
-    target = response.headers.get("Location")
-    to = f" to {redact(target)}" if target else ""
-    return APIResponseValidationError(
-        f"{url} answered {response.status}{to}; redirects are not followed, lest they carry the key elsewhere: "
-        "base_url must be the address of the server itself"
-        if 300 <= response.status < 400
-        else f"{url} answered {response.status}, which is no answer to a request",
-        url=url,
-    )
 
 
 def _worth_another_try(failure: APIError, request: Request) -> bool:

@@ -62,7 +62,7 @@ class Trouble:
             return
         with self._lock:
             if now < self._warn_at or self.cause is None:
-                return  # another thread has just said it
+                return  # another thread has just logged the warning
             self._warned = now
             self._warn_at = now + NEXT_WARNING
             lasted, left, cause = now - self._since, max(0.0, self._gives_up_at - now), self.cause

@@ -82,5 +82,5 @@ class Call:
             )  # fmt: skip
 
     def _shown_id(self) -> str | None:
-        # Some servers repeat in it what they were sent.
+        # Some servers repeat in the request id what they were sent.
         return None if self.request_id is None else self._redact(self.request_id)

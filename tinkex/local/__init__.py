@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["LocalServer", "embedded"]
 
 KEY_VARIABLE = "TINKEX_LOCAL_API_KEY"
-"""The environment variable that the commands which serve read their key from."""
+"""The environment variable from which ``tinkex serve`` and ``python -m tinkex.local`` read the key."""
 
 _NEEDED = ("numpy", "waitress", "safetensors", "threadpoolctl")
 

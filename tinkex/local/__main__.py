@@ -13,7 +13,7 @@ from tinkex.local import KEY_VARIABLE, LocalServer
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve as ``arguments`` say, by default those of the command line; the exit status."""
+    """Serve as ``arguments`` say, by default the command line's; return the exit status."""
     options = _parser().parse_args(arguments)
     server = LocalServer(
         options.directory,

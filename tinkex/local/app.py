@@ -32,7 +32,7 @@ class App:
         self._router = Router(PREFIX, ROUTES)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """Answer one request, as WSGI has it."""
+        """Answer one request. The parameters and the result are those of a WSGI application."""
         request = Request(environ)
         answer = self._answer(request)
         start_response(answer.status_line, answer.all_headers)

@@ -1,6 +1,6 @@
-"""What the server's registry, its queues and its checkpoint store raise.
+"""The errors of the server's sessions, queues and checkpoint store.
 
-These errors say what is wrong; ``routes/statuses.py`` says which HTTP status that is.
+An error says what is wrong. ``routes/statuses.py`` has the HTTP status for each.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Gone(LocalError):
 
 
 class Conflict(LocalError):
-    """The number or name already stands for something else."""
+    """The number or the name is already used for something else."""
 
 
 class Busy(LocalError):

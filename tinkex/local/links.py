@@ -13,7 +13,7 @@ LIFETIME = 900.0
 
 
 class Link(NamedTuple):
-    """What a link leads to: ``read`` gives the content when it is asked for."""
+    """The target of a link. ``read`` returns the content when a client requests it."""
 
     read: Callable[[], bytes]
     content_type: str
@@ -28,7 +28,7 @@ class Links:
         self._links: dict[str, Link] = {}
 
     def new(self, read: Callable[[], bytes], content_type: str) -> str:
-        """Make a link to what ``read`` gives; its token."""
+        """Make a link to the content that ``read`` returns; return the token of the link."""
         token, now = secrets.token_urlsafe(24), time.monotonic()
         with self._lock:
             self._links = {held: link for held, link in self._links.items() if link.expires > now}
@@ -36,7 +36,7 @@ class Links:
         return token
 
     def find(self, token: str) -> Link | None:
-        """The link, or None if it has expired or never was."""
+        """Return the link of ``token``, or None if it has expired or never existed."""
         with self._lock:
             link = self._links.get(token)
         return None if link is None or link.expires <= time.monotonic() else link

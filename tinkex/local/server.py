@@ -16,22 +16,22 @@ from tinkex.local.web.hosts import Hosts
 from tinkex.local.web.listener import Listener
 
 ANY_KEY = "tml-local"
-"""The key that clients of a server without a key may use."""
+"""The key that clients may use for a server without a key."""
 
 
 class LocalServer:
     """A Tinker server in this process, which trains and samples the model ``tinkex/byte-lm``.
 
-    ``directory`` keeps its checkpoints and is where it finds earlier ones; without one they are kept in memory. It
-    listens on ``host`` and ``port``; port 0 picks a free one. It asks clients for ``api_key``, or takes any key if that
-    is None. A session without a heartbeat for ``session_timeout`` seconds is ended, and its models are freed. A long
-    poll is held for ``poll_timeout`` seconds.
+    Checkpoints are kept in ``directory``, together with those of earlier runs, or in memory if it is
+    None. The server listens on ``host`` and ``port``; port 0 picks a free port. Clients must send
+    ``api_key``; if it is None, any key is accepted. A session without a heartbeat for ``session_timeout``
+    seconds is ended, and its models are freed. A long poll is held for ``poll_timeout`` seconds.
 
-    Requests must name a host the server goes by: a loopback name, ``host``, or one of ``allowed_hosts``. If it listens
-    on all interfaces (``host="0.0.0.0"``), they may name any IP address too.
+    A request must be addressed to a loopback name, ``host``, or one of ``allowed_hosts``. If the server
+    listens on all interfaces (``host="0.0.0.0"``), a request may also be addressed to any IP address.
 
-    As a context manager it starts and stops. A stopped server may be started again: on the same port, with what its
-    directory keeps.
+    A ``with`` block starts the server and stops it at the end. A stopped server can be started again,
+    with the same port and the checkpoints in its directory.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class LocalServer:
 
     @property
     def api_key(self) -> str:
-        """A key this server takes."""
+        """A key that this server accepts."""
         return self._required_key or ANY_KEY
 
     @property
@@ -67,7 +67,7 @@ class LocalServer:
         return f"http://{host}:{self._port}"
 
     def start(self) -> LocalServer:
-        """Listen; returns as soon as requests are answered. Does nothing if the server runs.
+        """Start the server, and return when it answers requests. Does nothing if the server runs.
 
         Raises ``OSError`` if the address cannot be used or the directory cannot be made.
         """
@@ -86,7 +86,8 @@ class LocalServer:
     def stop(self) -> None:
         """Answer the long polls, close the connections, end the threads. Does nothing if the server is stopped.
 
-        In a forked child it does nothing either: the server is its parent's.
+        A forked child cannot stop the server, which belongs to the parent: there the call does
+        nothing.
         """
         with self._lock:
             running, self._running = self._running, None
@@ -113,10 +114,10 @@ _embedded_lock = threading.Lock()
 
 
 def embedded(directory: str | None = None) -> LocalServer:
-    """This process's own server for ``directory`` (None: checkpoints in memory), started when first asked for.
+    """Return this process's own server for ``directory``, which the first call starts.
 
-    Its key is random and known only in this process. It stops at interpreter exit. A forked child goes on using its
-    parent's.
+    Without a directory, checkpoints are kept in memory. The key of the server is random and known only in
+    this process. The server stops at interpreter exit. A forked child uses the server of its parent.
     """
     place = None if directory is None else os.path.abspath(os.path.expanduser(directory))
     with _embedded_lock:

@@ -20,10 +20,11 @@ def now() -> str:
 
 @dataclass(eq=False)
 class Session:
-    """One client's session. It lives as long as its client sends heartbeats, or uses what belongs to it.
+    """The session of one client. It lives while the client sends heartbeats or uses its models or samplers.
 
-    ``ended`` is the status of a session that is over. ``runs`` are the ids of its models, and of the copies of
-    checkpoints made into it. ``numbered`` knows the numbers that its requests have used.
+    ``ended`` is the status of a session that is over. ``runs`` are the ids of its models, and of the
+    copies of checkpoints that were made into it. ``numbered`` remembers the numbers that its requests
+    have used.
     """
 
     id: str
@@ -40,7 +41,7 @@ class Session:
 
     @property
     def status(self) -> dict[str, Any]:
-        """The status as the protocol has it."""
+        """Return the status as the JSON object of the protocol."""
         return self.ended or {"type": "active"}
 
 
@@ -61,7 +62,8 @@ class Model:
 class Sampler:
     """A sampling session: weights that do not change, and the clients that sample from them.
 
-    A ``snapshot`` of None stands for the base model. ``logs`` holds what is done, for each client by its number.
+    A ``snapshot`` of None stands for the base model. ``logs`` maps the number of each client to the log of its
+    finished samples.
     """
 
     id: str

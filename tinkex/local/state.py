@@ -29,7 +29,7 @@ _JOIN = 0.3  # seconds that a closing state waits for each of its threads
 
 
 class State:
-    """Everything behind the endpoints. Any thread may use it.
+    """The sessions, models, samplers, checkpoints and queues of a server. Any thread may use it.
 
     Checkpoints are kept in ``directory``, or in memory without one. A session that sends no heartbeat for
     ``session_timeout`` seconds is ended. A long poll is held for ``poll_timeout`` seconds.
@@ -59,12 +59,12 @@ class State:
     # ---- sessions ----
 
     def add_session(self, session: Session) -> None:
-        """Take up a new session."""
+        """Add a new session."""
         with self._lock:
             self._sessions[session.id] = session
 
     def session(self, session_id: str) -> Session:
-        """A session that is in use from now on; raises ``NotFound`` if unknown, ``Gone`` if it has ended."""
+        """Return a session and note its use; raises ``NotFound`` if unknown, ``Gone`` if it has ended."""
         session = self.any_session(session_id)
         _check_lives(session)
         session.last_beat = time.monotonic()
@@ -103,13 +103,13 @@ class State:
     # ---- models ----
 
     def new_training(self, spec: LoraSpec) -> TrainingModel:
-        """Adapters as ``spec`` has them, on the base model; raises ``InvalidInput`` if they would train nothing."""
+        """Return new adapters on the base model; raises ``InvalidInput`` if ``spec`` trains nothing."""
         return TrainingModel(self._base, spec, self._crew.map)
 
     def add_model(
         self, session: Session, run: str, training: TrainingModel, user_metadata: dict[str, Any] | None
     ) -> Model:
-        """Take up a model of ``session`` under the id ``run``; raises ``Gone`` if the session has ended."""
+        """Add a model of ``session`` under the id ``run``; raises ``Gone`` if the session has ended."""
         queue = OrderedQueue(self._training_workers, self.promises, run)
         model = Model(run, session, training, queue, user_metadata)
         with self._lock:
@@ -124,7 +124,7 @@ class State:
             session.runs.append(run)
 
     def model(self, model_id: str) -> Model:
-        """A model, which is in use from now on; raises ``NotFound`` if there is none, or none any more."""
+        """Return a model and note its use; raises ``NotFound`` if there is none of this id."""
         missing = f"model {model_id} is unknown, unloaded, or its session has ended"
         model = self._find(self._models, model_id, missing)
         model.last_request = now()
@@ -154,7 +154,7 @@ class State:
         return sampler
 
     def sampler(self, sampler_id: str) -> Sampler:
-        """A sampler, which is in use from now on; raises ``NotFound`` if there is none, or none any more."""
+        """Return a sampler and note its use; raises ``NotFound`` if there is none of this id."""
         missing = f"sampling session {sampler_id} is unknown, or its session has ended"
         sampler = self._find(self._samplers, sampler_id, missing)
         sampler.session.last_beat = time.monotonic()
@@ -174,7 +174,7 @@ class State:
             return number
 
     def completions(self, sampler: Sampler, client: int) -> CompletionLog:
-        """Which samples of one client of ``sampler`` are done."""
+        """Return the log of the finished samples of one client of ``sampler``."""
         with self._lock:
             log = sampler.logs.setdefault(client, CompletionLog())
             over = sampler.closed or self.closing.is_set()

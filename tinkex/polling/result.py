@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from tinkex.api import futures as api
 from tinkex.api.futures import Promise
-from tinkex.concurrency.limits import ByteBudget
+from tinkex.concurrency.byte_budget import ByteBudget
 from tinkex.errors import APIConnectionError, APIResponseValidationError
 from tinkex.http.transport import Transport
 from tinkex.polling.backoff import Backoff

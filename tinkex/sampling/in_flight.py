@@ -202,7 +202,7 @@ class _Sample:
         future = self._future
         self._promise = promise = self._send()
         future.on_cancel = partial(self._client.cancel, promise.request_id)
-        if future.cancelled():  # while the request was on its way, when the server knew of nothing to cancel
+        if future.cancelled():  # cancelled before the server knew the request
             future.on_cancel()
         if self._watch is not None:
             self._watch.wait_for(promise.request_id, self._abandoned)

@@ -40,11 +40,12 @@ _open: Living[OpenSession] = Living()
 
 
 def end_with_process(session: OpenSession, *, on_sigterm: bool) -> None:
-    """End ``session`` when the process ends, if it lives and ``forget`` has not been called by then.
+    """End ``session`` when the process ends, unless it is out of use or ``forget`` was called by then.
 
-    With ``on_sigterm`` that includes SIGTERM. The handler for it is set only where the default action stands
-    and this is the main thread, the only one that Python lets set handlers; so a program's own handler is
-    never replaced, and one that the program sets later replaces this one.
+    With ``on_sigterm`` the session is also ended when SIGTERM kills the process. The handler for this is
+    set only in the main thread, because Python allows no other, and only if the action for SIGTERM is the
+    default one. So a program's own handler is never replaced. A handler that the program sets later
+    replaces this one.
     """
     _open.add(session)
     may_set_handlers = threading.current_thread() is threading.main_thread()
@@ -54,7 +55,7 @@ def end_with_process(session: OpenSession, *, on_sigterm: bool) -> None:
 
 
 def forget(session: OpenSession) -> None:
-    """The session has been ended."""
+    """Do not end ``session`` with the process, because it has been ended already."""
     _open.discard(session)
 
 
@@ -71,10 +72,10 @@ def _on_sigterm(number: int, frame: FrameType | None) -> None:
 
 @functools.cache
 def _in_forked_children() -> None:
-    """Let SIGTERM kill a forked child, which has no session of its own to end, by the default action again.
+    """Restore the default action for SIGTERM in forked children, which have no session of their own to end.
 
-    Python drops the signals that reach a child before it is set up. So SIGTERM is held back until then: a child
-    that is terminated as soon as it is forked, as process pools do, must not survive that.
+    Python drops the signals that reach a child before the child is set up, so SIGTERM is held back until
+    then. Otherwise a child that is terminated right after the fork, as process pools do, would survive.
     """
     masks: dict[int, Any] = {}
 

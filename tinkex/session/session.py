@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tinkex.api import service as api
 from tinkex.api.connect import connect
 from tinkex.concurrency.at_fork import renew_after_fork
+from tinkex.concurrency.byte_budget import ByteBudget
 from tinkex.concurrency.executor import DaemonExecutor
 from tinkex.concurrency.futures import APIFuture
 from tinkex.concurrency.lifetime import Lifetime
-from tinkex.concurrency.limits import ByteBudget, Pause, pause_of
 from tinkex.concurrency.living import Living
+from tinkex.concurrency.rate_limit_pause import Pause, pause_of
 from tinkex.config import Config
 from tinkex.errors import ClientClosedError, SessionEndedError, TinkerError
 from tinkex.http.transport import Transport

@@ -1,4 +1,4 @@
-"""One call of the user's, as the requests that it is sent as."""
+"""One call of the user, and the requests by which it is sent."""
 
 from __future__ import annotations
 

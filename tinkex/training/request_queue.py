@@ -94,8 +94,8 @@ class RequestQueue:
             executor.run_or_do(self._drain)
         return future
 
-    # Methods and partials from here on, not nested functions: the traceback of an error keeps the variables that
-    # a nested function has from outside, even when the others are forgotten.
+    # The code from here on has no nested functions. A traceback would keep the variables that such a function takes
+    # from outside, even after ``forget_variables``.
 
     def _take_turn(
         self, future: APIFuture[R], send: Callable[[APIFuture[R]], Callable[[], R]]

@@ -56,7 +56,7 @@ def _try_json(
         # The outcome is unknown if either try left it unknown.
         second.sent = refusal.sent = second.sent or refusal.sent
         status = second.status_code if isinstance(second, APIStatusError) else None
-        if status == 415 and refusal.status_code >= 500:  # proto only, and it has failed just now
+        if status == 415 and refusal.status_code >= 500:  # the server accepts only proto, and has just failed
             return _try_proto_again(transport, model_id, seq_id, batch)
         if status in _MAY_MEAN_JSON_ONLY and refusal.status_code < 500:
             raise refusal from None

@@ -8,15 +8,15 @@ from tinkex.types.checks import finite, whole
 from tinkex.types.message import Message
 
 LONGEST = 366 * 24 * 3600.0
-"""Seconds: no server means a time span that is longer."""
+"""The longest time in seconds that a flag may have."""
 
 
 @dataclass(frozen=True)
 class ServerFlags(Message):
     """The answer of ``POST /client/config``: how a client is to behave towards this server.
 
-    Names that contain ``bytes`` are sizes in bytes. Only flags that this client obeys have a field; others are
-    ignored. Raises ``InputError`` for a size or a number that nothing could be sent with.
+    Names that contain ``bytes`` are sizes in bytes. Only flags that this client obeys have a field; others
+    are ignored. Raises ``InputError`` for a size or a number with which nothing could be sent.
     """
 
     pjwt_auth_enabled: bool = False
@@ -71,7 +71,7 @@ class CreateSessionResponse(Message):
 
 @dataclass(frozen=True)
 class JoinSamplingSessionResponse(Message):
-    """Answer of ``POST /join_sampling_session``: a number of this client's own among those that share it."""
+    """The answer of ``POST /join_sampling_session``: a number that only this client of the session has."""
 
     client_counter: int
 

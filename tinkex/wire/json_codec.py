@@ -163,7 +163,7 @@ def _read_forward_backward(answer: Any) -> ForwardBackwardOutput:
 def _read_metrics(metrics: Any) -> dict[str, float]:
     found = _object("metrics", metrics)
     for value in _numbers("metrics", list(found.values())):
-        float(value)  # raises for an integer beyond all floats
+        float(value)  # raises for an integer that is too large for a float
     return found
 
 
@@ -218,7 +218,7 @@ def _are(values: list[Any], *kinds: type) -> bool:
 def _whole_numbers(name: str, values: Any) -> list[int]:
     if not _are(_list(name, values), int):
         raise ValueError(f"{name} must be whole numbers")
-    struct.pack(f"<{len(values)}q", *values)  # raises for those beyond 64 bits
+    struct.pack(f"<{len(values)}q", *values)  # raises for integers of more than 64 bits
     whole: list[int] = values
     return whole
 

@@ -14,7 +14,7 @@ Read = TypeVar("Read")
 _MOST_DIMENSIONS = 64
 _LARGEST = 2**31
 _LARGEST_EMPTY = 2**20
-"""Values. Those of an empty tensor, such as one of shape ``[n, 0]``, take no bytes, so nothing else bounds them."""
+"""The largest extent of an empty tensor, such as one of shape ``[n, 0]``, which no bytes limit."""
 
 
 def decode(what: str, reader: Callable[[Given], Read], given: Given, body: object = None) -> Read:
@@ -74,5 +74,5 @@ def check_count(shape: Sequence[int], count: int) -> None:
 
 
 def _extent(shape: Sequence[int]) -> int:
-    """The product of the sizes other than 0: how much a loop over a tensor without values may have to do."""
+    """Return the product of the sizes other than 0, which bounds the loops over an empty tensor."""
     return math.prod(size or 1 for size in shape)

@@ -24,7 +24,7 @@ class Files(Protocol):
     """The files of checkpoints. Reading is safe at any time; only one thread may change them at a time."""
 
     def held(self) -> list[Key]:
-        """The checkpoints there are."""
+        """Return the keys of all checkpoints."""
 
     def read(self, key: Key, name: str) -> bytes | None:
         """The content of one file of a checkpoint, or None if it is not there."""
@@ -37,13 +37,13 @@ class Files(Protocol):
 
 
 class MemoryFiles:
-    """Files that are gone when the server is."""
+    """Files in memory, which are lost when the server ends."""
 
     def __init__(self) -> None:
         self._all: dict[Key, dict[str, bytes]] = {}
 
     def held(self) -> list[Key]:
-        """The checkpoints there are."""
+        """Return the keys of all checkpoints."""
         return list(self._all)
 
     def read(self, key: Key, name: str) -> bytes | None:
@@ -71,7 +71,7 @@ class DiskFiles:
         return self._root / quote(key.run, safe="") / key.kind / quote(key.name, safe="")
 
     def held(self) -> list[Key]:
-        """The checkpoints there are."""
+        """Return the keys of all checkpoints."""
         return [
             Key(unquote(run), kind, unquote(name))
             for run in _folders(self._root)
@@ -132,7 +132,7 @@ def _folders(parent: Path) -> Iterator[str]:
     except (
         FileNotFoundError,
         NotADirectoryError,
-    ):  # deleted meanwhile, or of a kind that the run has none of
+    ):  # deleted meanwhile, or the run has no such kind
         return
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from tinkex.local.errors import Invalid
 
 KINDS = {"weights": "training", "sampler_weights": "sampler", "external_weights": "external"}
-"""The kinds of checkpoints as paths name them, and the type that the protocol calls each."""
+"""The kinds of checkpoints: the name in paths, and the ``checkpoint_type`` in the protocol."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:+=@-]{0,199}")
 
 
 @dataclass(frozen=True)
 class Key:
-    """Which checkpoint: the training run it was saved by, its kind, and its name."""
+    """The identity of a checkpoint: the training run that saved it, its kind, and its name."""
 
     run: str
     kind: str
@@ -22,12 +22,12 @@ class Key:
 
     @property
     def path(self) -> str:
-        """The path that clients know it by."""
+        """The path by which clients name the checkpoint."""
         return f"tinker://{self.run}/{self.kind}/{self.name}"
 
     @classmethod
     def parse(cls, path: str) -> Key:
-        """The key in ``path``; raises ``Invalid`` if that is no path of a checkpoint."""
+        """Return the key that ``path`` stands for; raises ``Invalid`` if no checkpoint can have that path."""
         if not path.startswith("tinker://"):
             raise Invalid(f"path: must start with tinker://, is {path!r}")
         parts = path.removeprefix("tinker://").split("/")
@@ -41,7 +41,7 @@ class Key:
 
 
 def check_name(name: str) -> str:
-    """``name``; raises ``Invalid`` if it cannot name a checkpoint."""
+    """Return ``name``; raises ``Invalid`` if no checkpoint can have that name."""
     if not _NAME.fullmatch(name):
         raise Invalid(
             f"path: {name!r} must be 1 to 200 of A-Z a-z 0-9 _ . : + = @ - and not start with . or -"

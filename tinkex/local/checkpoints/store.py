@@ -44,21 +44,21 @@ class Checkpoint:
 
     @property
     def key(self) -> Key:
-        """Where it is kept."""
+        """The key under which the checkpoint is kept."""
         return Key(self.run, self.kind, self.name)
 
     @property
     def spec(self) -> LoraSpec:
-        """The adapters it holds."""
+        """The layers that have an adapter, and the rank of the adapters."""
         return LoraSpec(self.rank, None, self.train_mlp, self.train_attn, self.train_unembed)
 
     @property
     def expired(self) -> bool:
-        """Whether it may no longer be used."""
+        """Whether the checkpoint has expired and cannot be used any more."""
         return self.expires_at is not None and datetime.fromisoformat(self.expires_at) <= _now()
 
     def to_json(self) -> dict[str, Any]:
-        """The protocol's ``Checkpoint``."""
+        """Return the description as the JSON object ``Checkpoint`` of the protocol."""
         return {
             "checkpoint_id": f"{self.kind}/{self.name}",
             "checkpoint_type": KINDS[self.kind],
@@ -74,7 +74,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Labels:
-    """What is noted with a checkpoint when it is saved; without ``ttl_seconds`` it never expires."""
+    """The attributes of a checkpoint when it is saved. Without ``ttl_seconds`` it never expires."""
 
     ttl_seconds: int | None
     user_metadata: dict[str, Any] | None
@@ -90,7 +90,8 @@ class CheckpointStore:
 
     def __init__(self, directory: Path | None) -> None:
         self._files: Files = MemoryFiles() if directory is None else DiskFiles(directory)
-        # Held while files are changed, so that what a change was decided on is still true. Reading needs no lock.
+        # Held from the decision on a change until the files are changed, so that the decision stays right.
+        # Reading needs no lock.
         self._changing = threading.Lock()
 
     def save(self, key: Key, saved: Saved, labels: Labels, *, overwrite: bool) -> None:
@@ -147,7 +148,7 @@ class CheckpointStore:
         return checkpoint
 
     def load(self, key: Key) -> Saved:
-        """What a checkpoint holds; raises ``NotFound`` if there is none."""
+        """Return the tensors of a checkpoint and its step; raises ``NotFound`` if there is none."""
         checkpoint = self.find(key)
         return Saved(checkpoint.spec, load(self._file(key, WEIGHTS_FILE)), checkpoint.step)
 

@@ -49,9 +49,9 @@ def make_batch(
     *,
     forward_only: bool,
 ) -> Batch:
-    """A batch of ``data``, which holds for each datum its chunks of tokens and the inputs of the loss by name.
+    """Return a batch of ``data``: for each datum its chunks of tokens, and the inputs of the loss by name.
 
-    Raises ``InvalidInput``, naming the place, if anything breaks a rule.
+    Raises ``InvalidInput``, which names the place, if the data breaks a rule.
     """
     if loss not in LOSSES:
         raise InvalidInput(f"loss_fn: {loss!r} is unknown; there are {', '.join(LOSSES)}")

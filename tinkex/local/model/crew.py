@@ -46,7 +46,7 @@ class Crew:
             job.help()
 
     def stop(self, timeout: float) -> None:
-        """End the threads; wait up to ``timeout`` seconds for each to finish the part it is at."""
+        """End the threads; wait up to ``timeout`` seconds for each to finish its present part."""
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:

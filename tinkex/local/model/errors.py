@@ -1,4 +1,4 @@
-"""What the model raises. The server's routes decide how a client is told."""
+"""The errors of the model. The server's routes turn them into answers."""
 
 from __future__ import annotations
 

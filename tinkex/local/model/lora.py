@@ -20,7 +20,7 @@ MAX_RANK = 128
 
 @dataclass(frozen=True)
 class LoraSpec:
-    """Which layers get adapters, of which rank. Without a ``seed``, the initial values differ every time."""
+    """The layers that get adapters, and their rank. Without a ``seed``, initial values differ every time."""
 
     rank: int = 32
     seed: int | None = None

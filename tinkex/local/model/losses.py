@@ -37,7 +37,7 @@ class Loss:
 
     @property
     def optional(self) -> frozenset[str]:
-        """The inputs that a datum may bring and need not."""
+        """The inputs that a datum may have but does not need."""
         return frozenset({"weights"}) | self.config_keys
 
     def __call__(self, lp: Floats, inputs: Inputs, config: Config) -> tuple[Floats, Floats]:

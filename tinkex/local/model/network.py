@@ -142,7 +142,7 @@ class AdaptedModel:
 
 @dataclass
 class Trace:
-    """What one forward pass computed: activations, and log-probabilities ``table [n, VOCAB_SIZE]``."""
+    """The results of a forward pass: activations, and the log-probabilities ``table [n, VOCAB_SIZE]``."""
 
     inputs: Floats
     hidden: Floats
@@ -162,7 +162,10 @@ class Trace:
 
 
 def overflow_allowed() -> np.errstate:
-    """Lets numbers become infinite or NaN without a warning, where that is looked for afterwards."""
+    """Return a context in which infinities and NaN cause no warning.
+
+    The caller checks the numbers for infinities and NaN afterwards.
+    """
     return np.errstate(over="ignore", invalid="ignore")
 
 

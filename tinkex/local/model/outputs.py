@@ -1,4 +1,4 @@
-"""What training and sampling compute, as plain data."""
+"""The results of training and sampling, as plain data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EMPTY_LOGPROB = -99999.0
 
 @dataclass(frozen=True)
 class TrainingOutput:
-    """The outcome of a forward pass: for each datum, named arrays of the shape of its targets; and metrics."""
+    """The result of a forward pass: metrics, and for each datum named arrays of its targets' shape."""
 
     outputs: Sequence[Mapping[str, Floats]]
     metrics: Mapping[str, float]

@@ -1,8 +1,8 @@
 """Sampling: one token after another, for all samples of a request at the same time.
 
-Every log-probability returned is the model's own: at temperature 1, over the whole vocabulary, before top-k and
-top-p. It therefore equals the one that scoring the same text as a prompt, or training on it, gives. The end-of-text
-token always ends a sample. The token or string that ends a sample is the last part of it.
+Every log-probability returned is the model's own: at temperature 1, over the whole vocabulary, before top-k
+and top-p. So a text has the same log-probabilities whether it is sampled, scored as a prompt, or trained on.
+The end-of-text token always ends a sample. The token or string that ends a sample is the last part of it.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from tinkex.local.model.network import AdaptedModel, log_softmax, windows
 from tinkex.local.model.outputs import EMPTY_LOGPROB, SampledSequence, SampleOutput, Topk
 
 _STEPS_PER_TURN = 32  # tokens of every sample, until another request gets its turn
-_MIN_TEMPERATURE = 1e-30  # below it nothing changes any more, and dividing by it could overflow
+_MIN_TEMPERATURE = 1e-30  # a lower one changes nothing, and could overflow
 _ROWS_AT_ONCE = 4096  # draws computed at once, to bound the memory of many alternatives to a long prompt
 
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """What to sample, and what to score of the prompt.
+    """A request for continuations of a prompt, and for scores of the prompt itself.
 
-    ``stop`` holds token sequences that end a sample. A ``top_k`` of 0 means no limit. ``last_n`` says how many of the
-    prompt's last tokens to score, None for all of them.
+    ``stop`` has token sequences that end a sample. A ``top_k`` of 0 means no limit. ``last_n`` is how
+    many of the prompt's last tokens to score, or None for all of them.
     """
 
     prompt: Ints

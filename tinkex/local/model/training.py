@@ -36,9 +36,9 @@ class Snapshot:
 
 @dataclass(frozen=True, eq=False)
 class Saved:
-    """What a checkpoint holds of a model: its tensors by name, and after how many steps it was saved.
+    """The content of a checkpoint: tensors by name, and the number of optimizer steps before it.
 
-    The optimizer's moments are named ``first.NAME`` and ``second.NAME`` after the adapter they belong to.
+    The optimizer's moments are named ``first.NAME`` and ``second.NAME`` after their adapter.
     """
 
     spec: LoraSpec
@@ -156,7 +156,7 @@ class TrainingModel:
         return {"grad_norm:mean": norm}
 
     def saved(self, *, optimizer: bool) -> Saved:
-        """What to save of the model as it is now, with the optimizer's moments or without."""
+        """Return the content of a checkpoint of the present model, with or without optimizer moments."""
         tensors = dict(self._weights)
         if optimizer:
             tensors |= {f"first.{name}": value for name, value in self._optimizer.first.items()}

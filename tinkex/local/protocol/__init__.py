@@ -1,1 +1,1 @@
-"""Requests and results as they travel: bodies are read from JSON or proto, results are written as either."""
+"""Reads the bodies of requests, which are JSON or proto, and writes results as either."""

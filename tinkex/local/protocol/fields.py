@@ -9,7 +9,7 @@ from typing import Any, TypeVar, overload
 from tinkex.local.protocol.refused import Refused
 
 _T = TypeVar("_T")
-_MAX_DEPTH = 32  # levels that an object kept as it came may have
+_MAX_DEPTH = 32  # the most levels of an object that is stored unchanged
 
 
 class _Missing:
@@ -22,8 +22,8 @@ _MISSING = _Missing()
 class Fields:
     """The fields of a JSON object.
 
-    Every method that reads a field returns the default if the field is absent or null. Without a default, such a
-    field is refused as missing. ``where`` says in messages which object this is.
+    Every method that reads a field returns the default if the field is absent or null. Without a default,
+    such a field is refused as missing. ``where`` names the object in messages.
     """
 
     def __init__(self, document: Any, where: str = "body") -> None:
@@ -37,11 +37,11 @@ class Fields:
 
     @property
     def document(self) -> dict[str, Any]:
-        """The object as it came."""
+        """The JSON object, unchanged."""
         return self._document
 
     def name_of(self, name: str) -> str:
-        """How messages call a field of this object."""
+        """Return the name of a field in messages."""
         return name if self._where == "body" else f"{self._where}.{name}"
 
     def refuse(self, name: str, what: str) -> Refused:
@@ -120,11 +120,11 @@ class Fields:
         return values
 
     def child(self, name: str, default: Any = _MISSING) -> Fields:
-        """An object to be read in turn."""
+        """An object, as ``Fields``."""
         return Fields(self.raw(name, default), self.name_of(name))
 
     def mapping(self, name: str) -> dict[str, Any] | None:
-        """An object to be kept as it came, or None."""
+        """An object to be stored unchanged, or None."""
         value = self.raw(name, None)
         if value is not None and not isinstance(value, dict):
             raise self.refuse(name, "must be an object")
@@ -134,7 +134,7 @@ class Fields:
 
 
 def _depth(value: Any) -> int:
-    """How many levels of objects and lists there are, counted no further than one above the limit."""
+    """Return how many levels of objects and lists ``value`` has, counted up to one above the limit."""
     depth, level = 0, [value]
     while depth <= _MAX_DEPTH:
         level = [each for each in level if isinstance(each, (dict, list))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Refused(Exception):
-    """Answered with ``status`` and the JSON object ``{"detail": …}``.
+    """The refusal of a request with ``status`` and the JSON object ``{"detail": …}``.
 
     With ``retry_after``, the client is told to send the request again after that many seconds.
     """

@@ -1,4 +1,4 @@
-"""Results, written as JSON, or as proto where the client reads it."""
+"""The results of requests, written as JSON, or as proto for a client that accepts it."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _OUTPUT_TYPE = "ArrayRecord"
 
 @dataclass(frozen=True)
 class Document:
-    """A result that is a JSON object in either format."""
+    """A result that has no proto message, and so is always sent as JSON."""
 
     body: Mapping[str, Any]
 
     def to_json(self) -> dict[str, Any]:
-        """The object."""
+        """Return the JSON object."""
         return dict(self.body)
 
     def to_proto(self) -> bytes | None:
-        """None: there is no proto message for it."""
+        """Return None, because this result has no proto message."""
         return None
 
 
@@ -102,7 +102,10 @@ class SampleResult:
 
 
 def _runs_of_equal_width(outputs: Sequence[Mapping[str, Floats]]) -> Iterable[list[Mapping[str, Floats]]]:
-    """``outputs`` cut wherever the number of targets per position changes, since one record has one such number."""
+    """Cut ``outputs`` wherever the number of targets per position changes.
+
+    A record of the message has only one such number.
+    """
     group: list[Mapping[str, Floats]] = []
     for output in outputs:
         if group and _widths(output) != _widths(group[0]):

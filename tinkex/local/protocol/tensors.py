@@ -96,7 +96,8 @@ def _integers(values: list[Any], where: str) -> Array:
 def _floats(values: list[Any], where: str) -> Array:
     _kinds(values, where)
     try:
-        with np.errstate(over="ignore"):  # what is too large becomes infinite, which the model refuses
+        # A number that is too large becomes infinite, which the model refuses.
+        with np.errstate(over="ignore"):
             return np.asarray(array.array("d", values)).astype(np.float32)
     except OverflowError:
         raise Refused(422, f"{where}: must hold numbers that float32 can express") from None
@@ -125,7 +126,7 @@ def _shaped(values: Array, shape: list[int], where: str) -> Array:
         raise Refused(422, f"{where}: {len(values)} values do not fill shape {shape}")
     try:
         return values.reshape(shape)
-    except ValueError:  # a dimension beyond what numpy takes, beside one of 0
+    except ValueError:  # a size too large for numpy, beside a size of 0
         raise Refused(422, f"{where}: shape {shape} is too large") from None
 
 

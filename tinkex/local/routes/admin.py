@@ -9,12 +9,12 @@ from tinkex.local.web.request import Request
 
 
 def billing_usage(state: State, request: Request) -> Answer:
-    """Usage by the hour: none."""
+    """Answer that nothing was used, because this server bills nothing."""
     return document({"data": [], "sessions": {}, "cost_data_through": None})
 
 
 def checkpoint_storage(state: State, request: Request) -> Answer:
-    """What checkpoints take up now, of one project or of each."""
+    """Answer with the present storage of checkpoints, of one project or of each project."""
     wanted = request.query.get("project_id")
     sizes: dict[str | None, list[int]] = {}
     for checkpoint in state.checkpoints.all():
@@ -34,7 +34,7 @@ def checkpoint_storage(state: State, request: Request) -> Answer:
 
 
 def audit_log(state: State, request: Request) -> Answer:
-    """The events of a day: none."""
+    """Answer that the day has no events, because this server keeps no audit log."""
     return document({"entries": []})
 
 

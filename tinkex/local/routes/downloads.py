@@ -1,4 +1,4 @@
-"""Links to the files of checkpoints and to traces, and what the links lead to."""
+"""Links to checkpoints, their files, and traces; and the downloads through these links."""
 
 from __future__ import annotations
 
@@ -51,7 +51,10 @@ def external_weights_urls(state: State, request: Request) -> Answer:
 
 
 def download(state: State, request: Request) -> Answer:
-    """What a link leads to, or the part of it that the client asks for to go on after a broken download."""
+    """Send the content of a link, or the part that the header ``Range`` asks for.
+
+    A client asks for a part to resume a broken download.
+    """
     link = state.links.find(request.parameters["token"])
     if link is None:
         raise Refused(403, "this download link has expired or never was")
@@ -70,7 +73,10 @@ def download(state: State, request: Request) -> Answer:
 
 
 def _part(header: str, size: int) -> range | None:
-    """The bytes that a ``Range`` header asks for; None for the whole, also if it asks for several parts."""
+    """Return the bytes that a ``Range`` header asks for, or None for the whole content.
+
+    A header that asks for several parts gets the whole content too.
+    """
     found = _RANGE.fullmatch(header.strip())
     if found is None:
         return None
@@ -84,12 +90,15 @@ def _part(header: str, size: int) -> range | None:
 def new_link(
     state: State, request: Request, read: Callable[[], bytes], content_type: str = "application/octet-stream"
 ) -> str:
-    """The URL of a new link to what ``read`` gives, on the host by which the client knows this server."""
+    """Return the URL of a new link to the content that ``read`` returns.
+
+    The host of the URL is the host to which the client sent ``request``.
+    """
     return f"{request.base_url}/api/v1/download/{state.links.new(read, content_type)}"
 
 
 def checkpoint_key(request: Request) -> Key:
-    """The checkpoint that the path of the request names; raises ``Invalid`` if none can have that name."""
+    """Return the key of the checkpoint in the path; raises ``Invalid`` if no checkpoint can have it."""
     parts = request.parameters
     return Key.parse(f"tinker://{parts['run']}/{parts['kind']}/{parts['name']}")
 

@@ -1,4 +1,4 @@
-"""Promises: asking what became of a request, and giving one up."""
+"""Promises: the results of requests are retrieved, and samples are cancelled."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def retrieve_future(state: State, request: Request) -> Answer:
     """
     promise = state.promises.get(request.fields.text("request_id"))
     _check_kind(promise, request.header("X-Tinker-Request-Type"))
-    # A state that closes fails the promises there are; nobody would wake a poll for one made after that.
+    # A closing state fails all promises. A poll for a promise that is made later would not be woken.
     outcome = None if state.closing.is_set() else promise.wait(state.poll_timeout)
     if state.closing.is_set():
         raise Refused(503, "the server is stopping", retry_after=1)
@@ -37,9 +37,9 @@ def retrieve_future(state: State, request: Request) -> Answer:
 
 
 def _check_kind(promise: Promise, expected: str | None) -> None:
-    """Refuse to give a client that waits for a request of one kind the result of another kind.
+    """Refuse a poll that expects the result of another kind of request.
 
-    The header has ``OptimStep`` for ``optim_step``.
+    The header names the kind differently: ``OptimStep`` for ``optim_step``.
     """
     if expected is not None and _WORD_STARTS.sub("_", expected).lower() != promise.kind:
         raise Refused(
@@ -65,7 +65,7 @@ def retrieve_futures(state: State, request: Request) -> Answer:
 
 
 def cancel_future(state: State, request: Request) -> Answer:
-    """Give up on a sample. Requests of other kinds are carried out all the same."""
+    """Cancel a sample. Requests of other kinds are carried out all the same."""
     promise = state.promises.get(request.fields.text("request_id"))
     if promise.cancellable:
         promise.resolve(Failure("cancelled by the client", "user"))

@@ -1,4 +1,4 @@
-"""What is known of the server, a model, a sampler, a checkpoint."""
+"""Descriptions of the server, a model, a sampler or a checkpoint."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tinkex.local.web.request import Request
 
 
 def get_server_capabilities(state: State, request: Request) -> Answer:
-    """The one model on offer."""
+    """Describe the one model on offer."""
     model = {"model_name": BASE_MODEL, "max_context_length": MAX_CONTEXT_LENGTH}
     return document({"supported_models": [{**model, "trainable": True, "sampleable": True}]})
 
 
 def get_info(state: State, request: Request) -> Answer:
-    """What a model in training is."""
+    """Describe a model in training."""
     model = state.model(request.fields.text("model_id"))
     return document(
         {
@@ -33,13 +33,13 @@ def get_info(state: State, request: Request) -> Answer:
 
 
 def get_sampler(state: State, request: Request) -> Answer:
-    """What a sampling session samples from."""
+    """Name the base model and the weights from which a sampling session samples."""
     sampler = state.sampler(request.parameters["sampler_id"])
     return document({"sampler_id": sampler.id, "base_model": BASE_MODEL, "model_path": sampler.model_path})
 
 
 def weights_info(state: State, request: Request) -> Answer:
-    """How the model of a checkpoint was made."""
+    """Describe the settings with which the model of a checkpoint was made."""
     spec = state.checkpoints.find(Key.parse(request.fields.text("tinker_path"))).spec
     return document({"base_model": BASE_MODEL, **lora_document(spec)})
 

@@ -27,7 +27,7 @@ def create_model(state: State, request: Request) -> Answer:
 
 
 def create_model_from_weights(state: State, fields: Fields) -> Answer:
-    """Make a model from a checkpoint, which is ``/load_weights`` with a ``session_id`` and no ``model_id``."""
+    """Make a model from a checkpoint: ``/load_weights`` with a ``session_id`` and no ``model_id``."""
     if "model_id" in fields:
         raise Refused(422, "session_id, model_id: exactly one must be given")
     if "base_model" in fields:
@@ -66,7 +66,7 @@ def check_base_model(fields: Fields) -> None:
 def _add_model(
     state: State, fields: Fields, kind: str, result: dict[str, str], make: Callable[[], TrainingModel]
 ) -> Answer:
-    """Make the model that has the number of the request in its session; the result is ready at once."""
+    """Make the model whose number in its session the request gives. The result is ready at once."""
     session = state.session(fields.text("session_id"))
     number = Number(session, "model_seq_id", fields.integer("model_seq_id", low=0))
     metadata = fields.mapping("user_metadata")

@@ -67,7 +67,7 @@ def unpublish(state: State, request: Request) -> Answer:
 
 
 def set_ttl(state: State, request: Request) -> Answer:
-    """Let a checkpoint expire in so many seconds from now, or never."""
+    """Let a checkpoint expire ``ttl_seconds`` from now, or never."""
     state.checkpoints.set_ttl(checkpoint_key(request), ttl_seconds(request.fields))
     return NO_CONTENT
 
@@ -141,7 +141,7 @@ def trace_export(state: State, request: Request) -> Answer:
 
 
 def _page(request: Request, items: Sequence[_T]) -> tuple[Sequence[_T], dict[str, Any]]:
-    """The items that ``limit`` and ``offset`` of the query ask for, and the cursor that says so."""
+    """Return the page of ``items`` that ``limit`` and ``offset`` of the query ask for, and its cursor."""
     limit, offset = request.integer("limit", 20), request.integer("offset", 0)
     return items[offset : offset + limit], {"offset": offset, "limit": limit, "total_count": len(items)}
 

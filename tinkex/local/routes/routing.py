@@ -1,4 +1,4 @@
-"""Which endpoint answers which method and path."""
+"""Routing: finds the endpoint for the method and the path of a request."""
 
 from __future__ import annotations
 
@@ -47,9 +47,10 @@ class Router:
         return same_length[-1][1]
 
     def find(self, request: Request) -> Route:
-        """The route of ``request``, whose ``parameters`` are set.
+        """Return the route of ``request``, and set the ``parameters`` of the request.
 
-        Raises ``Refused``: 404 if nothing has this path, 405 if what has it takes other methods.
+        Raises ``Refused``: 404 if no route has this path, 405 if only routes with other methods have
+        it.
         """
         methods = self._fixed.get(request.path)
         if methods is None:

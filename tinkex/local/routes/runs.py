@@ -1,4 +1,4 @@
-"""What the server tells of a training run: a model that lives, one that left checkpoints, or both."""
+"""Descriptions of training runs. A run is listed while its model lives or a checkpoint of it is kept."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tinkex.local.sessions import Model
 from tinkex.local.state import State
 
 OWNER = "local"
-"""Whom everything on this server belongs to."""
+"""The name of the one owner of everything on this server."""
 
 
 def training_runs(state: State, project_id: str | None) -> list[dict[str, Any]]:
     """All runs, or those of a project, the one used last first."""
-    # Models and checkpoints are looked up once: those that go meanwhile are listed as they were.
+    # Models and checkpoints are read once, so those that are removed meanwhile are still listed.
     models = state.models()
     saved: dict[str, list[Checkpoint]] = {run: [] for run in models}
     for checkpoint in state.checkpoints.all():
@@ -32,7 +32,7 @@ def training_runs(state: State, project_id: str | None) -> list[dict[str, Any]]:
 
 
 def training_run(state: State, run: str) -> dict[str, Any]:
-    """One run; raises ``NotFound`` if no such model lives or has left a checkpoint."""
+    """Return one run; raises ``NotFound`` if it has neither a living model nor a checkpoint."""
     model, checkpoints = state.models().get(run), state.checkpoints.all(run)
     if model is None and not checkpoints:
         raise NotFound(f"training run {run} is unknown")
@@ -40,7 +40,7 @@ def training_run(state: State, run: str) -> dict[str, Any]:
 
 
 def lora_document(spec: LoraSpec) -> dict[str, Any]:
-    """The adapters of a run or checkpoint, as the protocol has them."""
+    """Return the adapters of a run or a checkpoint as the JSON object of the protocol."""
     return {
         "is_lora": True,
         "lora_rank": spec.rank,

@@ -1,4 +1,4 @@
-"""The server as a whole, and sessions."""
+"""The health and the flags of the server, and its sessions."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def health(state: State, request: Request) -> Answer:
 
 
 def client_config(state: State, request: Request) -> Answer:
-    """Tell how clients should speak to this server."""
+    """Send the flags, which say how clients are to behave towards this server."""
     return document(_CONFIG)
 
 
 def dynamic_config(state: State, request: Request) -> Answer:
-    """Tell the settings that clients ask for again from time to time."""
+    """Send the flags that clients request again from time to time."""
     return document(_DYNAMIC_CONFIG)
 
 
@@ -72,7 +72,7 @@ def heartbeat(state: State, request: Request) -> Answer:
 
 
 def finish_session(state: State, request: Request) -> Answer:
-    """End a session, as its client asks."""
+    """End a session at the request of its client."""
     reason = request.fields.child("reason").text("type")
     if reason not in _REASONS:
         raise Refused(422, f"reason.type: {reason!r} is none of {', '.join(_REASONS)}")

@@ -1,4 +1,4 @@
-"""The search among sessions."""
+"""The search for sessions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LATEST = "~"  # sorts after every time and every id
 
 
 def search(state: State, fields: Fields) -> dict[str, Any]:
-    """The page of sessions that meet the conditions in ``fields``, and the cursor of the next page."""
+    """Return the page of sessions that meet the conditions in ``fields``, and the cursor of the next page."""
     matches = _conditions(fields)
     limit = fields.integer("limit", 50, low=1, high=200)
     found = [session for session in state.sessions() if matches(session)]
@@ -24,7 +24,10 @@ def search(state: State, fields: Fields) -> dict[str, Any]:
 
 
 def _conditions(fields: Fields) -> Callable[[Session], bool]:
-    """Whether a session meets all conditions. Of an id and the words of a name, it needs to have only one."""
+    """Return a function that tells whether a session meets all conditions.
+
+    If both an id and the words of a name are given, a session has to match only one of the two.
+    """
     wanted_id = fields.text("session_id", None)
     words = (fields.text("display_name", None) or "").lower().split()
     metadata = fields.mapping("user_metadata") or {}

@@ -1,4 +1,4 @@
-"""Which HTTP status the errors of the server's parts are answered with."""
+"""The HTTP status for each error of the server's parts."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ _STATUSES: dict[type[Exception], int] = {
 
 
 def refused(error: LocalError | ModelError) -> Refused:
-    """``error`` with its status; 400 for errors that have none of their own."""
+    """Return the refusal for ``error``, with status 400 if the kind of error has no status of its own."""
     retry_after = error.retry_after if isinstance(error, Busy) else None
     return Refused(_STATUSES.get(type(error), 400), str(error), retry_after=retry_after)

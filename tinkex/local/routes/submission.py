@@ -1,4 +1,4 @@
-"""How endpoints accept work: once for each number a request carries, and answered with a promise."""
+"""How endpoints accept work: a repeated request is carried out once, and the answer is a promise."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _T = TypeVar("_T")
 
 
 def submitted(promise: Promise, **more: Any) -> Answer:
-    """The answer that names a promise, which the client then asks for."""
+    """Return the answer that names a promise. The client then polls for the result of the promise."""
     answer: dict[str, Any] = {"request_id": promise.request_id, **more}
     if promise.model_id is not None:
         answer["model_id"] = promise.model_id
@@ -26,35 +26,39 @@ def submitted(promise: Promise, **more: Any) -> Answer:
 
 
 def finished(state: State, kind: str, result: dict[str, Any], model_id: str) -> Promise:
-    """A promise whose result is known already."""
+    """Return a promise that already has its result."""
     promise = state.promises.new(kind, model_id)
     promise.resolve(Document(result))
     return promise
 
 
 def queue(model: Model, kind: str, fields: Fields, work: Callable[[], Result]) -> Promise:
-    """Queue ``work`` as the request ``seq_id`` of a model; ``fields`` are the request's."""
+    """Queue ``work`` as a request of ``model``, in the order of ``seq_id``.
+
+    ``fields`` are the fields of the request, ``seq_id`` among them.
+    """
     seq_id = fields.integer("seq_id", None, low=1)
     return model.queue.submit(seq_id, kind, fingerprint(kind, fields.document), work)
 
 
 @dataclass(frozen=True)
 class Number:
-    """The number that a request has among those of a session: the field ``name`` of the request, and its value."""
+    """The number of a request among those of its session: the ``name`` of its field, and its value."""
 
     session: Session
     name: str
     value: int
 
     def once(self, kind: str, fields: Fields, make: Callable[[], _T]) -> _T:
-        """Carry out the request; sent again, it gets the value of the first time.
+        """Return the value of ``make``. If the same request is sent again, the first value is returned.
 
-        ``fields`` are the request's. Raises ``Conflict`` if the number was used by another request.
+        ``fields`` are the fields of the request. Raises ``Conflict`` if the number was used by
+        another request.
         """
         number = f"{self.name} {self.value} of session {self.session.id}"
         return self.session.numbered.once(number, fingerprint(kind, fields.document), make)
 
     def promise_once(self, state: State, kind: str, fields: Fields, make: Callable[[], Promise]) -> Answer:
-        """As ``once``, for a request that is answered with a promise."""
+        """Do as ``once`` does, for a request that is answered with a promise."""
         request_id = self.once(kind, fields, lambda: make().request_id)
         return submitted(state.promises.get(request_id))

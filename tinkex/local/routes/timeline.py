@@ -14,10 +14,10 @@ from tinkex.local.sessions import Model, Session
 def timeline(
     session: Session, runs: Sequence[str], models: Sequence[Model], checkpoints: Sequence[Checkpoint]
 ) -> bytes:
-    """When the session began, when each model that lives was in use, and when the checkpoints were saved.
+    """Return JSON with the start of the session, the use of each living model, and the saved checkpoints.
 
-    ``models`` and ``checkpoints`` belong to ``runs``, the session's runs. The server does not remember single requests.
-    Times are in microseconds since 1970.
+    ``models`` and ``checkpoints`` belong to ``runs``, the session's runs. The server does not remember
+    single requests. Times are in microseconds since 1970.
     """
     rows = {name: number for number, name in enumerate((session.id, *runs))}
     events: list[dict[str, Any]] = [

@@ -119,7 +119,7 @@ def save_weights_external(state: State, request: Request) -> Answer:
 
 
 def load_weights(state: State, request: Request) -> Answer:
-    """Load a checkpoint: into a model, or into a new one of a session."""
+    """Load a checkpoint into a model, or into a new model of a session."""
     fields = request.fields
     if "session_id" in fields:
         return create_model_from_weights(state, fields)
@@ -136,12 +136,12 @@ def load_weights(state: State, request: Request) -> Answer:
 
 
 def ttl_seconds(fields: Fields) -> int | None:
-    """In how many seconds a checkpoint expires, None for never."""
+    """Return the seconds after which a checkpoint expires, or None for never."""
     return fields.integer("ttl_seconds", None, low=MIN_TTL, high=MAX_TTL)
 
 
 def _save_adapters(state: State, model: Model, key: Key, fields: Fields, labels: Labels) -> Answer:
-    """Queue saving the weights without the optimizer, in place of a checkpoint that has the name."""
+    """Queue the saving of the weights without the optimizer. A checkpoint of that name is replaced."""
     kind = "save_weights_external" if key.kind == "external_weights" else "save_weights_for_sampler"
 
     def save() -> Document:

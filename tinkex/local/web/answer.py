@@ -13,7 +13,7 @@ _STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in H
 
 
 class Answer(NamedTuple):
-    """What is sent: a status, a body with its content type, and further headers."""
+    """The answer to a request: a status, a body with its content type, and further headers."""
 
     status: int
     body: bytes
@@ -43,7 +43,7 @@ def refusal(refused: Refused) -> Answer:
     """The answer that tells a client why its request is refused."""
     headers = []
     if refused.status == 409:
-        # Clients send a request again after a 409, as one that passes. Here it stays.
+        # Clients try again after a 409 unless they are told not to. Here a second try would fail too.
         headers.append(("X-Should-Retry", "false"))
     if refused.retry_after is not None:
         headers.append(("Retry-After", f"{refused.retry_after:g}"))

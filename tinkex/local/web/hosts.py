@@ -1,9 +1,9 @@
-"""Which hosts the server answers to: protection against web pages that try to use it.
+"""The hosts that the server answers to: protection against web pages that try to use it.
 
-A web page may send requests to a server on the reader's own machine. The browser names the page in the ``Origin``
-header. And a page whose host name is made to point at this machine (DNS rebinding) reaches the server under that name,
-which the browser sends as ``Host``. So requests for, or from pages of, a host that this server does not go by are
-refused.
+A web page may send requests to a server on the reader's own machine. The browser names the page in the header
+``Origin``. A page may also have a host name that is made to point at this machine (DNS rebinding). Its
+requests reach the server, and the browser sends that name as ``Host``. So the server refuses every request
+whose ``Host`` or ``Origin`` is not one of its own hosts.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _HOST = re.compile(r"(?:\[(?P<literal>[^\[\]]+)\]|(?P<name>[^\[\]:/@,\s]+))(?::[
 
 
 class Hosts:
-    """The hosts that a server goes by.
+    """The names and addresses by which clients may address a server.
 
-    These are the loopback names, the address the server listens on, and ``more``. A server that listens on all
-    interfaces is also reached by any IP address, since an address cannot be made to point elsewhere; but pages of
-    other addresses are refused as those of other names are.
+    These are the loopback names, the address on which the server listens, and ``more``. A server that
+    listens on all interfaces may be addressed by any IP address too, because nobody can make an address
+    point elsewhere. Requests from web pages at other IP addresses are still refused.
     """
 
     def __init__(self, listens_on: str, more: Iterable[str]) -> None:

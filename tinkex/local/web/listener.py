@@ -16,7 +16,7 @@ from waitress.task import ThreadedTaskDispatcher
 _IDLE_THREADS = 8
 _MAX_BODY = 1 << 30
 STOP_SECONDS = 2
-"""How long a server that stops waits for its last answers to be made, and then again for them to be sent."""
+"""Seconds that a stopping server waits for its last answers, and then again for them to be sent."""
 
 
 class Listener:
@@ -78,24 +78,25 @@ class Listener:
 
 
 class _Dispatcher(ThreadedTaskDispatcher):
-    """Starts a thread whenever none is idle, since a long poll holds one and nothing may wait behind polls."""
+    """Starts a thread whenever none is idle, because other requests must not wait for long polls to end."""
 
     def __init__(self) -> None:
         super().__init__()
-        # Guards what follows, and is held while a task is added: no thread is started for it once all are told to end.
+        # Guards the two attributes below. It is also held while a task is added, so no thread starts after ``stop``.
         self._changed = threading.Condition()
         self.in_progress = 0
         self._stopped = False
 
     def start_new_thread(self, target: Any, thread_no: int) -> None:
-        """Start a thread. If that cannot be done, tasks wait for the threads there are.
+        """Start a thread. If that fails, the tasks wait for the threads that run.
 
-        Some versions of Python start no threads once the interpreter exits, while clients still end their sessions.
+        Some versions of Python start no threads once the interpreter exits, while clients still end
+        their sessions.
         """
         try:
             super().start_new_thread(target, thread_no)
         except RuntimeError:
-            # The caller has counted the thread as one that runs, and will count it as one that is busy.
+            # The caller has already counted the thread as running, and counts it as active next.
             self.threads.discard(thread_no)
             self.active_count -= 1
 

@@ -71,7 +71,7 @@ class Request:
             raise Refused(400, "the body is nested too deeply") from None
         except (
             ValueError
-        ) as error:  # also of bytes that are not UTF-8, and of integers with thousands of digits
+        ) as error:  # also for bytes that are not UTF-8, and for integers with thousands of digits
             raise Refused(400, f"the body is not JSON: {error}") from None
         return Fields(document)
 

@@ -1,4 +1,4 @@
-"""Which samples of a sampling client are done: what ``/retrieve_futures`` answers."""
+"""The log of the finished samples of a sampling client, from which ``/retrieve_futures`` answers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tinkex.local.work.promises import Failure, Promise
 
 
 class Completion(NamedTuple):
-    """A request that is done; its result must still be asked for."""
+    """A finished request. The client asks for its result separately."""
 
     request_id: str
     failed: bool
@@ -32,7 +32,7 @@ class CompletionLog:
             self._changed.notify_all()
 
     def after(self, cursor: int, timeout: float) -> tuple[Sequence[Completion], int]:
-        """Wait up to ``timeout`` seconds for completions after ``cursor``: they, and the next cursor.
+        """Wait up to ``timeout`` seconds for completions after ``cursor``; return them and the next cursor.
 
         The completions before ``cursor`` are dropped.
         """
@@ -44,7 +44,7 @@ class CompletionLog:
             return list(self._entries), self._dropped + len(self._entries)
 
     def close(self) -> None:
-        """Let no one wait any longer."""
+        """Wake all waiting threads, and let none wait any more."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""Requests that carry a number of their own, so that one sent twice is carried out once."""
+"""Numbered requests: a request that is sent twice with the same number is carried out once."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ _WAIT = 60.0  # seconds that a repeated request waits for the first one to be ca
 
 
 class Numbered:
-    """What each number was used for. A request that failed is not remembered: its number stays free."""
+    """Remembers which request used each number. A failed request leaves its number free."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._used: dict[str, tuple[bytes, Future[Any]]] = {}
 
     def once(self, number: str, fingerprint: bytes, make: Callable[[], _T]) -> _T:
-        """The value of ``make``, which is called once for a ``number``; the same request again gets the same value.
+        """Return the value of ``make``, which is called once for each ``number``.
 
-        ``number`` names what is numbered too, as messages show it. ``fingerprint`` tells this request from others.
-        Raises ``Conflict`` if the number was used by another request.
+        The same request again gets the same value. ``number`` also says in messages what is numbered.
+        ``fingerprint`` tells this request from others. Raises ``Conflict`` if the number was used by
+        another request.
         """
         mine: Future[_T] = Future()
         with self._lock:

@@ -18,7 +18,7 @@ _MAX_FINISHED = 20_000  # finished promises kept at most
 
 
 class Result(Protocol):
-    """What work produces, ready to be sent."""
+    """The result of work, ready to be sent."""
 
     def to_json(self) -> dict[str, Any]:
         """The result as a JSON object, without its ``type``."""

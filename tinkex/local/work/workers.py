@@ -27,7 +27,7 @@ class Task:
         self._finished = finished
 
     def turn(self) -> bool:
-        """Do one turn of the work, unless the promise was resolved meanwhile. True if more turns are needed."""
+        """Do a turn of the work, unless the promise is resolved. Return True if more turns are needed."""
         if not self._promise.done:
             try:
                 if self._work is None:
@@ -77,7 +77,7 @@ class Workers:
                 self.submit(task)
 
     def stop(self, timeout: float) -> None:
-        """Drop what waits; wait up to ``timeout`` seconds for each thread to end its turn."""
+        """Drop the waiting tasks; wait up to ``timeout`` seconds for each thread to end its turn."""
         with self._ready:
             self._stopped = True
             self._ready.notify_all()

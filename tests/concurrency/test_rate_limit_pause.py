@@ -1,4 +1,4 @@
-"""Limits that threads share: pauses of an identity, and how much may be in flight."""
+"""The pause after a 429, which clients with the same server and key share."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from clients import PARAMS, PROMPT, config, wait_until
-from servers import Hang, Reply, Request, ScriptedServer
+from servers import Reply, ScriptedServer
 
 import tinkex
-from tinkex import Config, ServiceClient, types
-from tinkex.concurrency.limits import Pause, pause_of
+from tinkex import Config, ServiceClient
+from tinkex.concurrency.rate_limit_pause import Pause, pause_of
 
 
 @pytest.fixture
@@ -103,35 +103,6 @@ def test_a_pause_holds_only_its_own_identity(server: ScriptedServer) -> None:
         assert time.monotonic() - started > 3.9
 
 
-def test_no_more_are_in_flight_than_the_retry_config_allows(
-    server: ScriptedServer, service: tinkex.ServiceClient
-) -> None:
-    lock = threading.Lock()
-    now, most = 0, 0
-
-    def started(request: Request) -> None:
-        nonlocal now, most
-        with lock:
-            now += 1
-            most = max(most, now)
-
-    def finished(request: Request) -> None:
-        nonlocal now
-        three_are_underway.wait(60)
-        with lock:
-            now -= 1
-
-    three_are_underway = threading.Barrier(3)
-    server.on("/asample", started)
-    server.on("/retrieve_future", finished)
-    limited = service.create_sampling_client(
-        base_model="base", retry_config=types.RetryConfig(max_connections=3)
-    )
-    futures = limited.sample_many([PROMPT] * 39, 1, PARAMS)
-    assert all(future.result(60).sequences for future in futures)
-    assert most == 3
-
-
 def test_a_429_pauses_every_sampler_of_that_server_and_key_and_loses_nothing(
     server: ScriptedServer, service: tinkex.ServiceClient
 ) -> None:
@@ -160,18 +131,3 @@ def test_another_key_is_not_paused(server: ScriptedServer, sampler: tinkex.Sampl
         free = service.create_sampling_client(base_model="base")
         assert free.sample(PROMPT, 1, PARAMS).result(60).sequences
     assert not paused.done()
-
-
-def test_the_bytes_of_prompts_on_their_way_are_bounded(server: ScriptedServer) -> None:
-    server.on("/client/config", {"sample_dispatch_bytes_semaphore_size": 3 * 4096})
-    held = [Hang() for _ in range(8)]
-    server.once("/asample", *held)
-    with tinkex.ServiceClient(config=config(server)) as service:
-        sampler = service.create_sampling_client(base_model="base")
-        futures = sampler.sample_many([PROMPT] * len(held), 1, PARAMS)
-        for answered, hang in enumerate(held):
-            on_their_way = min(answered + 2, len(held))
-            assert len(server.requests.wait_for("/asample", on_their_way)) == on_their_way
-            hang.release()
-        for future in futures:
-            future.result(60)

@@ -25,8 +25,9 @@ class TooLarge(Exception):
 def read_content(answer: requests.Response, most: int) -> bytes:
     """Return the content of ``answer``, decompressed.
 
-    Raises ``TooLarge`` as soon as its declared or actual size exceeds ``most`` bytes, and, as urllib3 and
-    requests do, ``DecodeError`` for damaged compression and others for a broken connection.
+    Raises ``TooLarge`` as soon as the declared or actual size exceeds ``most`` bytes, urllib3's
+    ``DecodeError`` if the compression is damaged, and the errors of urllib3 and requests if the connection
+    breaks.
     """
     raw = answer.raw
     if not isinstance(raw, urllib3.HTTPResponse) or raw.tell():
