@@ -117,8 +117,7 @@ class CompletionWatch:
                     event.set()
             if any(events) or answer.cursor != cursor:
                 backoff.answered()
-            # Otherwise nothing is new, even if a server names the same samples each time.
-            else:
+            else:  # nothing is new, even if the server names samples
                 transport.wait(backoff.not_yet(time.monotonic() - began))
 
     def _after_fork(self) -> None:
