@@ -112,3 +112,19 @@ def test_waiting_in_vain_for_a_client_names_the_last_cause(server: ScriptedServe
         server.requests.wait_for("/create_sampling_session", 2)
         with pytest.raises(concurrent.futures.TimeoutError, match=r"the client was not there .* failed: 503"):
             future.result(0.01)
+
+
+def test_the_end_that_a_warning_foretells_counts_the_time_of_the_tries(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "FIRST_WARNING", 0.0)
+    server.on("/get_info", Hang())
+    with tinkex.ServiceClient(config=config(server, read_timeout=0.5)) as service:
+        training = service.create_lora_training_client("base")
+        with pytest.raises(tinkex.APITimeoutError):
+            training.get_info()
+    [warning] = [record for record in caplog.records if "no good answer" in record.message]
+    assert isinstance(warning.args, tuple)
+    left = warning.args[-1]
+    assert isinstance(left, float)
+    assert left >= 3 * 0.5  # the first of four tries has failed
