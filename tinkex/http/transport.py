@@ -230,7 +230,7 @@ class Transport:
         return tries if self._answered else min(tries, FIRST_CONTACT_TRIES)
 
     def _longest_rest(self, attempt: int, limit: int, took: float) -> float:
-        """Return the longest time in seconds from try number ``attempt`` to the last, if each takes ``took`` seconds."""
+        """Return the longest time in seconds from try ``attempt`` to the last, if each takes ``took`` seconds."""
         first, longest = self.config.retry_delay, self.config.retry_delay_max
         last = self._limit(limit)
         waits = sum(longest_backoff(at, first, longest) for at in range(attempt, last))
