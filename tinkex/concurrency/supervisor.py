@@ -109,14 +109,10 @@ class ClientSupervisor:
             late = self._shut_down
             if not late:
                 self._children.add(child)
-        future.fulfil(partial(_the_same, child))
+        future.succeed(child)
         if late or future.cancelled():
             child.close()
         return None
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
-
-
-def _the_same(child: C) -> C:
-    return child

@@ -141,6 +141,8 @@ class Transport:
                     failure = status_error(
                         response.status, response.content, response.headers, method=method, url=url
                     )
+                    if not failure.sent:  # the server itself refuses this request, so it is well
+                        self._has_answered()
                 self._check_open()  # closing it is what made the request fail
                 failure.repeated = maybe_accepted
                 failure.sent = maybe_accepted = maybe_accepted or failure.sent
