@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import concurrent.futures
 import logging
 import math
 import time
@@ -82,7 +83,7 @@ def test_waiting_for_the_next_try_does_not_delay_the_warning(
         server.on("/asample", 503)
         future = sampler.sample(types.ModelInput.from_ints([1]), 1, types.SamplingParams(max_tokens=1))
         server.requests.wait_for("/asample")
-        with pytest.raises(TimeoutError) as caught:
+        with pytest.raises(concurrent.futures.TimeoutError) as caught:
             future.result(1.0)
         wait_until(lambda: any(server.url in record.getMessage() for record in caplog.records))
     assert "sample" in str(caught.value)
@@ -97,10 +98,10 @@ def test_a_timeout_without_trouble_says_what_was_waited_for(server: ScriptedServ
         training = service.create_lora_training_client("base")
         server.on("/retrieve_future", Hang())
         future = training.optim_step()
-        with pytest.raises(TimeoutError, match=r"optim_step of model .* within 0\.2 s") as caught:
+        with pytest.raises(concurrent.futures.TimeoutError, match=r"optim_step of model .* within 0\.2 s") as caught:
             future.result(0.2)
         assert "failed" not in str(caught.value)
-        with pytest.raises(TimeoutError, match="optim_step"):
+        with pytest.raises(concurrent.futures.TimeoutError, match="optim_step"):
             future.exception(0.01)
 
 

@@ -35,13 +35,14 @@ def read_content(answer: requests.Response, most: int) -> bytes:
         return _collect(answer, answer.iter_content(AT_ONCE), most)
     length = raw.length_remaining
     if length is None:
-        first = raw.read(AT_ONCE, decode_content=False)
-    elif length <= most:
-        first = raw.read(min(length + 1, TRUSTED), decode_content=False)
-    else:
+        first, whole = raw.read(AT_ONCE, decode_content=False), False
+    elif length > most:
         answer.close()
         raise TooLarge
-    whole = len(first) == length
+    elif length <= TRUSTED:  # without a size, which would cost urllib3 a buffer
+        first, whole = raw.read(decode_content=False), True
+    else:
+        first, whole = raw.read(TRUSTED, decode_content=False), False
     if "Content-Encoding" not in raw.headers:
         return first if whole else _collect(answer, _pieces(raw, first), most)
     encoding = raw.headers["Content-Encoding"].strip().lower()

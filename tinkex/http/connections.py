@@ -213,23 +213,36 @@ class _Paced(io.RawIOBase):
         super().close()
 
 
+class _PacedSource:
+    """Makes the file that an answer is read from: that of ``sock``, paced if the socket has a time-out."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self.paced: _Paced | None = None
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        raw: io.RawIOBase = self._sock.makefile("rb", buffering=0)
+        seconds = self._sock.gettimeout()
+        if seconds is not None:
+            raw = self.paced = _Paced(raw, seconds)
+        return io.BufferedReader(raw)
+
+
 class _CheckedResponse(HTTPResponse):
     """Refuses malformed answers that its base class would accept, and answers that never end."""
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        seconds = sock.gettimeout()
-        self._paced: _Paced | None = None
-        if seconds is not None:
-            self._paced = _Paced(self.fp.detach(), seconds)
-            self.fp = io.BufferedReader(self._paced)
+        source = _PacedSource(sock)
+        super().__init__(source, *args, **kwargs)  # type: ignore[arg-type]  # which only calls makefile
+        self._paced = source.paced
 
     def begin(self) -> None:
         super().begin()
         if self._paced is not None:
             self._paced.in_head = False
         # A head that breaks off is parsed as far as it goes. urllib3 would only log the defect, with the headers.
-        if any(isinstance(defect, _BROKEN_HEAD) for defect in self.msg.defects):
+        defects = self.msg.defects
+        if defects and any(isinstance(defect, _BROKEN_HEAD) for defect in defects):
             self.close()
             raise HTTPException("the head of the answer is malformed")
         length = self.msg.get("Content-Length")
