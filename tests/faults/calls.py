@@ -504,10 +504,11 @@ def _make() -> dict[str, Call]:
             "pipeline",
             {"first": _promise("/forward_backward"), "second": _promise("/optim_step"), "poll": _POLL},
             _run("B", "O", "C", "O"), _train("A"), _verify,
+            blind=frozenset({"result-of-optim-step", "promise-of-optim_step"}),
         ),
         Call(
             "save_state", _submit_and_poll("/save_weights"), _run("S"), _train("A", "O"), _verify_saved,
-            blind=frozenset({"promise-of-save_weights"}),
+            blind=frozenset({"promise-of-save_weights", "result-of-save"}),
         ),
         _training("load_state", "/load_weights", "L", before=("A", "O", "S", "B")),
         _training("load_state_with_optimizer", "/load_weights", "Q", before=("A", "O", "S", "B")),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import concurrent.futures
 import logging
 import math
 import time
@@ -98,7 +97,9 @@ def test_a_timeout_without_trouble_says_what_was_waited_for(server: ScriptedServ
         training = service.create_lora_training_client("base")
         server.on("/retrieve_future", Hang())
         future = training.optim_step()
-        with pytest.raises(concurrent.futures.TimeoutError, match=r"optim_step of model .* within 0\.2 s") as caught:
+        with pytest.raises(
+            concurrent.futures.TimeoutError, match=r"optim_step of model .* within 0\.2 s"
+        ) as caught:
             future.result(0.2)
         assert "failed" not in str(caught.value)
         with pytest.raises(concurrent.futures.TimeoutError, match="optim_step"):
