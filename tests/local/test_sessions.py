@@ -21,7 +21,7 @@ def test_a_finished_session_is_gone(api: Api) -> None:
 
 
 def test_a_silent_session_expires_and_a_beating_one_does_not() -> None:
-    with LocalServer(session_timeout=2.0) as server:
+    with LocalServer(session_timeout=3.0) as server:
         silent, beating = Api(server), Api(server)
         model = silent.model()
         deadline = time.monotonic() + 60
