@@ -383,7 +383,7 @@ class ServiceClient:
 
     def _start(self, make: Callable[[], Any]) -> APIFuture[Any]:
         self._session.check()
-        return self._supervisor.start_child(make)
+        return self._supervisor.start_child(make, self._session.transport.trouble)
 
     def _from_state(self, state: State) -> APIFuture[TrainingClient]:
         tinker_path("path", state.path)

@@ -478,7 +478,7 @@ def _make() -> dict[str, Call]:
         ),
         Call(
             "create_lora_training_client", _submit_and_poll("/create_model"), _new_model, _open_service,
-            _trains_from(b.START),
+            _trains_from(b.START), blind=frozenset({"promise-of-create_model"}),
         ),
         Call(
             "create_training_client_from_state", _submit_and_poll("/load_weights"), _from_state(False),
@@ -498,14 +498,17 @@ def _make() -> dict[str, Call]:
         _training("forward_backward_custom", "/forward_backward", "X", before=("A", "O")),
         _training(
             "optim_step", "/optim_step", "O", before=("A", "O", "B"), core=True,
-            blind=frozenset({"result-of-optim-step"}),
+            blind=frozenset({"result-of-optim-step", "promise-of-optim_step"}),
         ),
         Call(
             "pipeline",
             {"first": _promise("/forward_backward"), "second": _promise("/optim_step"), "poll": _POLL},
             _run("B", "O", "C", "O"), _train("A"), _verify,
         ),
-        Call("save_state", _submit_and_poll("/save_weights"), _run("S"), _train("A", "O"), _verify_saved),
+        Call(
+            "save_state", _submit_and_poll("/save_weights"), _run("S"), _train("A", "O"), _verify_saved,
+            blind=frozenset({"promise-of-save_weights"}),
+        ),
         _training("load_state", "/load_weights", "L", before=("A", "O", "S", "B")),
         _training("load_state_with_optimizer", "/load_weights", "Q", before=("A", "O", "S", "B")),
         Call(

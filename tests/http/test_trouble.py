@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import logging
 import math
 import time
 
 import pytest
-from clients import config, wait_until
+from clients import client_of, config, wait_until
 from servers import Hang, ScriptedServer
 
 import tinkex
@@ -101,3 +102,29 @@ def test_a_timeout_without_trouble_says_what_was_waited_for(server: ScriptedServ
         assert "failed" not in str(caught.value)
         with pytest.raises(TimeoutError, match="optim_step"):
             future.exception(0.01)
+
+
+def test_waiting_in_vain_for_a_client_names_the_last_cause(server: ScriptedServer) -> None:
+    with client_of(server) as service:
+        server.on("/create_sampling_session", Hang())
+        server.once("/create_sampling_session", 503)
+        future = service.create_sampling_client_async(base_model="base")
+        server.requests.wait_for("/create_sampling_session", 2)
+        with pytest.raises(concurrent.futures.TimeoutError, match=r"the client was not there .* failed: 503"):
+            future.result(0.01)
+
+
+def test_the_end_that_a_warning_foretells_counts_the_time_of_the_tries(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "FIRST_WARNING", 0.0)
+    server.on("/get_info", Hang())
+    with tinkex.ServiceClient(config=config(server, read_timeout=0.5)) as service:
+        training = service.create_lora_training_client("base")
+        with pytest.raises(tinkex.APITimeoutError):
+            training.get_info()
+    [warning] = [record for record in caplog.records if "no good answer" in record.message]
+    assert isinstance(warning.args, tuple)
+    left = warning.args[-1]
+    assert isinstance(left, float)
+    assert left >= 3 * 0.5  # the first of four tries has failed

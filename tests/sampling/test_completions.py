@@ -96,3 +96,18 @@ def test_closing_lets_go_of_samples_that_wait_for_that_poll(server: ScriptedServ
     service.close()
     with pytest.raises(tinkex.ClientClosedError):
         future.result(60)
+
+
+def test_a_server_that_names_the_same_samples_each_time_is_not_asked_without_pause(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tinkex.sampling.completions.CHECK_EVERY", 0.1)
+    server.on("/client/config", {"sample_use_retrieve_futures": True})
+    server.on("/retrieve_futures", {"completions": [{"request_id": "old"}], "cursor": 1})
+    with tinkex.ServiceClient(config=config(server)) as service:
+        impatient = types.RetryConfig(progress_timeout=0.5)
+        sampler = service.create_sampling_client(base_model="base", retry_config=impatient)
+        with pytest.raises(tinkex.APIConnectionError, match="stuck"):
+            sampler.sample(PROMPT, 1, PARAMS).result(60)
+        _, second, *_, last = polls = server.requests.to("/retrieve_futures")
+        assert last.time - second.time > 0.05 * (len(polls) - 2)

@@ -88,9 +88,8 @@ def finish_session(
     payload: dict[str, Any] = {"reason": {"type": status}}
     if detail is not None:
         payload["detail"] = detail
-    transport_options: dict[str, Any] = {"timeout": timeout, "tries": tries}
     try:
-        post(transport, f"/sessions/{segment(session_id)}/finish", payload, **transport_options)
+        post(transport, f"/sessions/{segment(session_id)}/finish", payload, timeout=timeout, tries=tries)
     except NotFoundError:
         pass
 

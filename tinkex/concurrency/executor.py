@@ -114,7 +114,7 @@ class DaemonExecutor(Executor):
             return
         end = None if timeout is None else time.monotonic() + timeout
         for thread in threads:
-            if thread is not threading.current_thread() and thread.ident is not None:
+            if thread is not threading.current_thread() and thread.is_alive():
                 thread.join(None if end is None else max(0.0, end - time.monotonic()))
 
     def _work(self) -> None:

@@ -116,11 +116,15 @@ class APIFuture(Future[T]):
             self.on_cancel = None
             return self.fail(error)
         self.on_cancel = None
+        self.succeed(value)
+        return None
+
+    def succeed(self, value: T) -> None:
+        """Set ``value`` as the outcome, if there is none yet."""
         try:
             self.set_result(value)
         except InvalidStateError:
             pass
-        return None
 
     def fail(self, error: BaseException) -> BaseException:
         """Set ``error`` as the outcome, unless there is an outcome already, and return it."""

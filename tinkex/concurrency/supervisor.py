@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from tinkex.concurrency.at_fork import renew_after_fork
 from tinkex.concurrency.executor import DaemonExecutor
-from tinkex.concurrency.futures import APIFuture
+from tinkex.concurrency.futures import APIFuture, HasCause
 from tinkex.concurrency.living import Living
 
 Self = TypeVar("Self", bound="Created")
@@ -77,10 +77,12 @@ class ClientSupervisor:
         self._shut_down = False
         renew_after_fork(self)
 
-    def start_child(self, make: Callable[[], C]) -> APIFuture[C]:
-        """Run ``make`` on the executor; return the future of the client that it makes."""
-        future: APIFuture[C] = APIFuture()
+    def start_child(self, make: Callable[[], C], trouble: HasCause | None = None) -> APIFuture[C]:
+        """Run ``make`` on the executor; return the future of the client that it makes.
 
+        The ``TimeoutError`` of the future names the cause of ``trouble``, if there is one.
+        """
+        future: APIFuture[C] = APIFuture("the client", trouble)
         self._run(partial(self._start, make, future))
         return future
 
@@ -107,14 +109,10 @@ class ClientSupervisor:
             late = self._shut_down
             if not late:
                 self._children.add(child)
-        future.fulfil(partial(_the_same, child))
+        future.succeed(child)
         if late or future.cancelled():
             child.close()
         return None
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
-
-
-def _the_same(child: C) -> C:
-    return child

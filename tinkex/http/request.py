@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 from tinkex.http.auth import Credential
 from tinkex.http.response import JSON
 
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
-@dataclass(frozen=True)
-class Request:
+
+class Request(NamedTuple):
     """A request, whose ``path`` comes after ``/api/v1``. All its tries have the same idempotency key."""
 
     method: str
     path: str
     body: bytes | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = _NOTHING
     content_type: str = JSON
     """The type of the body."""
-    query: Mapping[str, object] = field(default_factory=dict)
+    query: Mapping[str, object] = _NOTHING
     """The parameters of the URL. Those that are None are left out."""
     credential: Credential | None = None
     """The credential to send; by default that of the transport."""

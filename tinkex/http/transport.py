@@ -110,6 +110,7 @@ class Transport:
                 self._check_open()
                 attempt += 1
                 call.tries += 1
+                began = time.monotonic()
                 key = sent["X-API-Key"] = self._key_sent = _known(credential.get, in_doubt=maybe_accepted)
                 failure: APIError
                 try:
@@ -140,6 +141,8 @@ class Transport:
                     failure = status_error(
                         response.status, response.content, response.headers, method=method, url=url
                     )
+                    if not failure.sent:  # the server itself refuses this request, so it is well
+                        self._has_answered()
                 self._check_open()  # closing it is what made the request fail
                 failure.repeated = maybe_accepted
                 failure.sent = maybe_accepted = maybe_accepted or failure.sent
@@ -155,7 +158,8 @@ class Transport:
                 if wait is None:
                     wait = backoff(attempt, self.config.retry_delay, self.config.retry_delay_max)
                 call.retry(wait, None if isinstance(failure, APIStatusError) else failure)
-                self.trouble.failed(failure, wait + self._longest_rest(attempt + 1, most_tries))
+                took = time.monotonic() - began
+                self.trouble.failed(failure, wait + self._longest_rest(attempt + 1, most_tries, took))
                 del failure
                 self.wait(wait)
 
@@ -227,10 +231,12 @@ class Transport:
     def _limit(self, tries: int) -> int:
         return tries if self._answered else min(tries, FIRST_CONTACT_TRIES)
 
-    def _longest_rest(self, attempt: int, limit: int) -> float:
-        """Return the longest time in seconds that the waits before the tries after number ``attempt`` can take."""
+    def _longest_rest(self, attempt: int, limit: int, took: float) -> float:
+        """Return the longest time in seconds from try ``attempt`` to the last, if each takes ``took`` seconds."""
         first, longest = self.config.retry_delay, self.config.retry_delay_max
-        return sum(longest_backoff(at, first, longest) for at in range(attempt, self._limit(limit)))
+        last = self._limit(limit)
+        waits = sum(longest_backoff(at, first, longest) for at in range(attempt, last))
+        return waits + took * (last - attempt + 1)
 
     def _without_secrets(self, response: Response) -> Response:
         """Return a refusal with secrets hidden, because some servers repeat the request in it."""

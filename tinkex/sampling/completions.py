@@ -115,9 +115,9 @@ class CompletionWatch:
             for event in events:
                 if event is not None:
                     event.set()
-            if answer.done:
+            if any(events) or answer.cursor != cursor:
                 backoff.answered()
-            else:
+            else:  # nothing is new, even if the server names samples
                 transport.wait(backoff.not_yet(time.monotonic() - began))
 
     def _after_fork(self) -> None:

@@ -68,6 +68,8 @@ def _on_sigterm(number: int, frame: FrameType | None) -> None:
     finally:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
+        # Only the first process of a container gets here, for which the kernel ignores the default action.
+        os._exit(128 + number)
 
 
 @functools.cache

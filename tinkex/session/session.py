@@ -80,7 +80,7 @@ class AttachedSession:
     def start(self, work: Callable[[], T]) -> APIFuture[T]:
         """Run ``work`` on a thread of the session; return its future. Raises the errors of ``check``."""
         self.check()
-        future: APIFuture[T] = APIFuture()
+        future: APIFuture[T] = APIFuture("the answer", self.transport.trouble)
         self.executor.run_or_do(partial(future.fulfil, work))
         return future
 

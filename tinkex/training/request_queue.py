@@ -154,6 +154,8 @@ class RequestQueue:
         errors: list[BaseException] = []
 
         def send_one(at: int) -> None:
+            if errors:  # the call cannot succeed any more
+                return
             try:
                 sent.append(_Sent(requests[at], first + at, self._submit(requests[at], first + at)))
             except BaseException as error:
@@ -161,13 +163,10 @@ class RequestQueue:
 
         if call.parallel and len(requests) > 1:
             self._send_many(send_one, range(1, len(requests)))
-            if not errors:
-                send_one(0)
+            send_one(0)
         else:
             for at in range(len(requests)):
                 send_one(at)
-                if errors:
-                    break
         if errors:
             closed = next((error for error in errors if isinstance(error, ClientClosedError)), None)
             if closed is not None:
