@@ -38,7 +38,7 @@ def serving(*arguments: str, key: str | None) -> Iterator[str]:
         finally:
             process.terminate()
         assert process.stderr.read() == ""
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
 
 
 def status(url: str, **headers: str) -> int:
