@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from clients import config
 from file_server import CHECKPOINT, DATA, PATH, Store, contents, fails, give_archive, tar
 from servers import Reply, ScriptedServer
 
+import tinkex
 from tinkex import RestClient, UnsafeDownloadError
 
 
@@ -74,3 +77,19 @@ def test_malicious_archives_are_refused(
     target = tmp_path / "parent" / "out"
     future = client.download_checkpoint(PATH, target, max_bytes=10 << 20)
     fails(future, UnsafeDownloadError, tmp_path)
+
+
+def test_a_link_that_would_give_the_key_to_another_host_is_not_followed(
+    server: ScriptedServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with ScriptedServer() as other:
+        link = f"{other.url}/archive?token=tml-test"
+        server.on("*/external_weights_urls", 404)
+        server.on("*/archive", Reply(302, b"", {"Location": link}))
+        with RestClient(config=config(server)) as client:
+            future = client.download_checkpoint("tinker://run/weights/final", tmp_path / "weights")
+            with pytest.raises(tinkex.APIResponseValidationError, match="contains the API key"):
+                future.result(60)
+        assert len(other.requests) == 0
+    assert "tml-test" not in caplog.text

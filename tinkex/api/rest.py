@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -92,10 +93,13 @@ def archive_url(transport: Transport, run: str, checkpoint_id: str) -> str:
             method="GET",
             url=path,
         )
+    location = answer.headers.get("Location")
+    if location is not None and transport.contains_key(location):
+        raise APIResponseValidationError(
+            "the link to the archive contains the API key, and would give it to another host", url=path
+        )
     asked = f"{transport.base_url}/api/v1{path}"
-    return decode(
-        "link to an archive", lambda location: _absolute(asked, location), answer.headers.get("Location")
-    )
+    return decode("link to an archive", partial(_absolute, asked), location)
 
 
 def _absolute(asked: str, location: str | None) -> str:

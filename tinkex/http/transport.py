@@ -178,6 +178,10 @@ class Transport:
         """Return ``text`` with the credential, the values of secret headers, and all that looks like a key hidden."""
         return redact(text, (self._key_sent, *self._secret_headers))
 
+    def contains_key(self, text: str) -> bool:
+        """Return whether ``text`` contains the credential in use."""
+        return bool(self._key_sent) and self._key_sent in text
+
     def wait(self, seconds: float) -> None:
         """Sleep, or raise ``ClientClosedError`` as soon as the transport is closed."""
         end = time.monotonic() + seconds
