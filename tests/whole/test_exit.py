@@ -77,7 +77,7 @@ def test_a_forgotten_client_ends_its_session_with_long_polls_in_flight(server: S
 
 
 def test_many_forgotten_clients_end_together(server: ScriptedServer) -> None:
-    server.on(FINISH, Reply(delay=1.5))  # one after the other they would take half a minute
+    server.on(FINISH, Reply(delay=0.2))
     process = run(
         server,
         """
@@ -90,6 +90,21 @@ def test_many_forgotten_clients_end_together(server: ScriptedServer) -> None:
     assert (status, err) == (0, "")
     assert len(server.requests.to(FINISH)) == 20
     assert took < 20
+
+
+def test_many_clients_of_a_server_that_hangs_do_not_hold_up_the_exit(server: ScriptedServer) -> None:
+    server.on(FINISH, Hang())
+    process = run(
+        server,
+        """
+        more = [tinkex.ServiceClient(base_url=sys.argv[1], api_key="tml-test") for _ in range(39)]
+        print("end", time.time(), flush=True)
+        """,
+        seconds=4.0,
+    )
+    status, out, err, _ = end_of(process)
+    assert (status, err) == (0, "")
+    assert time.time() - float(out.split()[-1]) < 20, "one second for each would take longer"
 
 
 def test_a_finish_that_hangs_does_not_hold_up_the_exit(server: ScriptedServer) -> None:

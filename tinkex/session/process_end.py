@@ -25,6 +25,8 @@ from tinkex.concurrency.living import Living
 Status = Literal["success", "errored", "interrupted"]
 """How a session ended, as it is reported to the server."""
 
+LEAST_SECONDS = 0.1
+"""In less time no session can be ended."""
 EXIT_SECONDS = 1.5
 """The longest time in seconds that the end of the process waits for open sessions to end."""
 
@@ -104,16 +106,20 @@ def _at_exit() -> None:
 
 
 def _end_all(status: Status) -> None:
-    """End all open sessions in parallel, within ``EXIT_SECONDS``."""
+    """End all open sessions within ``EXIT_SECONDS``, in parallel if threads can be started.
+
+    Python 3.12 starts none during the exit, so there the sessions are ended one after the other.
+    """
     forgotten = _open.all()
     if not forgotten:
         return
     executor = DaemonExecutor(16, "exit")
     end = time.monotonic() + EXIT_SECONDS
     for session in forgotten:
-        end_one = partial(session.end_session, status, EXIT_SECONDS)
         try:
-            executor.run(end_one)
-        except RuntimeError:  # some versions of Python start no threads during the exit
-            end_one()
+            executor.run(partial(session.end_session, status, EXIT_SECONDS))
+        except RuntimeError:
+            left = end - time.monotonic()
+            if left > LEAST_SECONDS:  # else the server ends it when its heartbeats stop
+                session.end_session(status, left)
     executor.shutdown(timeout=max(0.0, end - time.monotonic()))
