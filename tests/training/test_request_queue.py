@@ -277,6 +277,7 @@ def test_a_cancelled_call_of_unknown_outcome_leaves_earlier_calls_alone(
     server.once("/retrieve_future", lost)
     second = training.optim_step()
     server.requests.wait_for("/retrieve_future", polls + 1)
+    server.on("/retrieve_future", Hang())  # so that the third call has no result of its own
     third = training.optim_step()
     assert second.cancel()
     lost.release()
