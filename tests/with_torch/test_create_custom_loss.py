@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from clients import config, seq_ids, when
+from clients import config, seq_ids
 from servers import Hang, Reply, Request, ScriptedServer
 
 import tinkex
