@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from servers import Request, ScriptedServer
 
 import tinkex
@@ -77,3 +78,15 @@ def wait_until(true: Callable[[], bool], timeout: float = 60.0) -> None:
     while not true():
         assert time.monotonic() < end, f"not within {timeout} s"
         time.sleep(0.005)
+
+
+def no_new_worker_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on, starting a worker thread fails as it does when the system has no more threads."""
+    start = threading.Thread.start
+
+    def fail(thread: threading.Thread) -> None:
+        if thread.name.startswith("tinkex-work"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", fail)

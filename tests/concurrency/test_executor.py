@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
-from clients import DATUM, config, seq_ids
+from clients import DATUM, config, no_new_worker_threads, seq_ids
 from servers import Hang, ScriptedServer
 
 import tinkex
@@ -30,14 +28,7 @@ def test_chunks_go_out_where_there_are_no_more_threads(
     server.on("/client/config", {"fwdbwd_max_chunk_len": 1})
     with tinkex.ServiceClient(config=config(server, wire_format="json")) as service:
         training = service.create_lora_training_client("base")
-        start = threading.Thread.start
-
-        def fail(thread: threading.Thread) -> None:
-            if thread.name.startswith("tinkex-work"):
-                raise RuntimeError("can't start new thread")
-            start(thread)
-
-        monkeypatch.setattr(threading.Thread, "start", fail)
+        no_new_worker_threads(monkeypatch)
         output = training.forward_backward([DATUM] * 3, "cross_entropy").result(60)
     assert len(output.loss_fn_outputs) == 3
     assert sorted(seq_ids(server, "/forward_backward")) == [1, 2, 3]

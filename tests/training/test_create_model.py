@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import pytest
-from clients import client_of
+from clients import client_of, no_new_worker_threads
 from servers import Request, ScriptedServer
 
 from tinkex import ServiceClient
@@ -62,13 +61,6 @@ def test_create_from_state_on_an_older_server_needs_no_second_thread(
     server: ScriptedServer, service: ServiceClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.on("/load_weights", lambda request: 404 if "model_seq_id" in request.json() else None)
-    start = threading.Thread.start
-
-    def fail(thread: threading.Thread) -> None:
-        if thread.name.startswith("tinkex-work"):
-            raise RuntimeError("can't start new thread")
-        start(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", fail)
+    no_new_worker_threads(monkeypatch)
     training = service.create_training_client_from_state(PATH)
     assert training.optim_step().result(60) is not None

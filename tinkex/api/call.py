@@ -19,7 +19,7 @@ M = TypeVar("M", bound=Message)
 
 def post(transport: Transport, path: str, payload: Mapping[str, Any], **options: Any) -> Any:
     """POST ``payload`` as JSON; return the JSON of the answer. ``options`` are those of ``Request``."""
-    return transport.call(Request("POST", path, _encode(payload), **options), Response.json)
+    return transport.call(Request("POST", path, encode(payload), **options), Response.json)
 
 
 def get(transport: Transport, path: str, **query: object) -> Any:
@@ -31,10 +31,11 @@ def send(
     transport: Transport, method: str, path: str, payload: Mapping[str, Any] | None = None, **options: Any
 ) -> Response:
     """Send ``payload`` as JSON, or no body if it is None; return the answer."""
-    return transport.request(method, path, None if payload is None else _encode(payload), **options)
+    return transport.request(method, path, None if payload is None else encode(payload), **options)
 
 
-def _encode(payload: Mapping[str, Any]) -> bytes:
+def encode(payload: Mapping[str, Any]) -> bytes:
+    """Return ``payload`` as compact JSON."""
     return json.dumps(payload, separators=(",", ":")).encode()
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from tinkex.api.call import encode
 from tinkex.errors import APIResponseValidationError, APIStatusError, RequestFailedError, describe_body
 from tinkex.http.refusal import decode_body, status_error
 from tinkex.http.request import Request
@@ -87,8 +87,9 @@ def submit(
     **options: Any,
 ) -> Promise[T]:
     """POST ``payload`` as JSON; return the promise of its result. ``options`` are those of ``Request``."""
-    body = json.dumps(payload, separators=(",", ":")).encode()
-    return transport.call(Request("POST", path, body, **options), partial(read_promise, kind, read))
+    return transport.call(
+        Request("POST", path, encode(payload), **options), partial(read_promise, kind, read)
+    )
 
 
 def read_promise(kind: str, read: ReadResult[T], response: Response) -> Promise[T]:
@@ -155,7 +156,7 @@ def retrieve(
     request = Request(
         "POST",
         "/retrieve_future",
-        json.dumps(payload).encode(),
+        encode(payload),
         headers=headers,
         timeout=timeout,
         tries=1,
@@ -194,7 +195,7 @@ def retrieve_many(
     request = Request(
         "POST",
         "/retrieve_futures",
-        json.dumps(payload).encode(),
+        encode(payload),
         timeout=timeout,
         tries=1,
         limit=transport.config.max_result_bytes,
@@ -205,7 +206,7 @@ def retrieve_many(
 
 def cancel(transport: Transport, request_id: str) -> None:
     """Tell the server, in one try, that the result of a request is not needed any more."""
-    transport.request("POST", "/cancel_future", json.dumps({"request_id": request_id}).encode(), tries=1)
+    transport.request("POST", "/cancel_future", encode({"request_id": request_id}), tries=1)
 
 
 _PROTO_KINDS = ("Sample", "Forward", "ForwardBackward")

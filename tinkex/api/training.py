@@ -114,7 +114,7 @@ def save_weights(
         path=name,
         ttl_seconds=ttl_seconds,
         overwrite=overwrite or None,
-        user_metadata=_copied(user_metadata),
+        user_metadata=user_metadata,
     )
     return _submit(transport, "/save_weights", payload, "SaveWeights", _reader(SaveWeightsResponse))
 
@@ -156,7 +156,7 @@ def save_weights_for_sampler(
         seq_id,
         path=name,
         ttl_seconds=ttl_seconds,
-        user_metadata=_copied(user_metadata),
+        user_metadata=user_metadata,
     )
     return _submit(
         transport, _FOR_SAMPLER, payload, "SaveWeightsForSampler", _reader(SaveWeightsForSamplerResponse)
@@ -211,10 +211,6 @@ def _payload(request_type: str, model_id: str, seq_id: int, **fields: Any) -> di
     payload: dict[str, Any] = {"type": request_type, "model_id": model_id, "seq_id": seq_id}
     payload.update((name, value) for name, value in fields.items() if value is not None)
     return payload
-
-
-def _copied(user_metadata: Mapping[str, str] | None) -> dict[str, str] | None:
-    return None if user_metadata is None else dict(user_metadata)
 
 
 def _submit(

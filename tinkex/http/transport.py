@@ -246,10 +246,8 @@ class Transport:
         """Return a refusal with secrets hidden, because some servers repeat the request in it."""
         # Decoding as Latin-1 turns any bytes into text, and encoding turns it back into the same bytes.
         content = self.redact(response.content.decode("latin-1")).encode("latin-1")
-        return Response(response.status, self._clean(response.headers), content)
-
-    def _clean(self, headers: Mapping[str, str]) -> CaseInsensitiveDict[str]:
-        return CaseInsensitiveDict({name: self.redact(value) for name, value in headers.items()})
+        headers = CaseInsensitiveDict({name: self.redact(value) for name, value in response.headers.items()})
+        return Response(response.status, headers, content)
 
     def _after_fork(self) -> None:
         closed = self._closed.is_set()

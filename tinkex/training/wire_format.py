@@ -29,9 +29,8 @@ def submit(
         asked = "json"  # the proto messages have no such chunk
     may_mean_json_only = _MAY_MEAN_JSON_ONLY
     if any(datum.model_input_spans is not None for datum in batch.data):
-        may_mean_json_only = frozenset(
-            {415}
-        )  # the other statuses may refuse the spans, which JSON would lose
+        # The other statuses may refuse the spans, which JSON would lose.
+        may_mean_json_only = frozenset({415})
     known = _found.get(transport.base_url) if asked == "auto" else asked
     if known is not None:
         return api.forward_backward(transport, model_id, seq_id, batch, known, compress=compress)
