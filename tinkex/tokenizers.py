@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any, Protocol
 
+from tinkex._extras import install_command
 from tinkex.errors import TinkerError
 
 BYTE_MODEL = "tinkex/byte-lm"
@@ -101,7 +102,7 @@ def _load_fast(name: str) -> FastTokenizer:
         importlib.import_module("tokenizers")
     except ImportError:
         raise TinkerError(
-            f"no package can load the tokenizer {name!r}: pip install 'tinkex[tokenizers]' (or transformers)"
+            f"no package can load the tokenizer {name!r}: {install_command('tokenizers')} (or transformers)"
         ) from None
     path = Path(name) / "tokenizer.json"
     if not path.exists():

@@ -18,8 +18,8 @@ def test_checkpoint_list(tinkex_here: Tinkex, held: Held) -> None:
     assert everything.status == 0
     assert everything.err == ""
     heading, *rows = everything.out.splitlines()
-    assert heading.split("\t")[:2] == ["checkpoint", "type"]
-    assert held.state in [row.split("\t")[-1] for row in rows]
+    assert heading.split("\t")[:2] == ["path", "type"]
+    assert held.state in [row.split("\t")[0] for row in rows]
 
 
 def test_lists_longer_than_a_page_come_whole(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 from commands import KEY, Held, Tinkex
-from programs import start_python
-from servers import Reply, ScriptedServer
+from programs import run_python, start_python
+from servers import Hang, Reply, ScriptedServer
 
 
 def test_a_wrong_key_and_a_wrong_place(
@@ -50,4 +51,27 @@ def test_a_missing_package_of_the_embedded_server_is_named_with_its_extra(
     tinkex_here: Tinkex, monkeypatch: pytest.MonkeyPatch, command: list[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "numpy", None)
-    tinkex_here(*command).fails(1, "numpy", "pip install 'tinkex[local]'")
+    tinkex_here(*command).fails(1, "numpy", "-m pip install", "safetensors>=")
+
+
+def test_ctrl_c_is_one_line_and_the_status_that_shells_expect(server: ScriptedServer) -> None:
+    hang = Hang()
+    server.on("/get_server_capabilities", hang)
+    waiting = start_python(
+        "-m", "tinkex.cli", "model", "list", TINKER_BASE_URL=server.url, TINKER_API_KEY=KEY
+    )
+    server.requests.wait_for("/get_server_capabilities")
+    waiting.send_signal(signal.SIGINT)
+    out, errors = waiting.communicate(timeout=60)
+    assert (waiting.returncode, out, errors) == (130, "", "Interrupted\n")
+
+
+def test_the_embedded_server_without_its_packages_is_one_line() -> None:
+    program = (
+        "import runpy, sys; sys.modules['numpy'] = None; sys.argv = ['tinkex.local'];"
+        "runpy.run_module('tinkex.local', run_name='__main__')"
+    )
+    done = run_python("-c", program)
+    assert done.returncode == 1
+    assert done.stderr.startswith("the embedded server needs numpy: ")
+    assert done.stderr.count("\n") == 1

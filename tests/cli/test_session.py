@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from commands import Held, Tinkex
 
+import tinkex
+
 
 def test_session(tinkex_here: Tinkex, held: Held) -> None:
-    assert held.session in tinkex_here("session", "list", "-f", "json").json["sessions"]
-    assert held.session in tinkex_here("session", "list").out.splitlines()
+    listed = tinkex_here("session", "list", "-f", "json").json["sessions"]
+    assert {"session_id": held.session, "display_name": "Blue night"}.items() <= listed[0].items()
+    assert f"{held.session}\tsuccess\t" in tinkex_here("session", "list").out
+    with tinkex.ServiceClient(base_url=held.url, display_name="still open"):
+        assert "\tactive\t" in tinkex_here("session", "list", "--limit", "1").out
+    assert "\tactive\t" not in tinkex_here("session", "list", "--limit", "1").out
     shown = tinkex_here("session", "info", held.session, "-f", "json").json
     assert shown["training_run_ids"] == [held.run]
     assert "metadata team\tblue\n" in tinkex_here("session", "info", held.session).out

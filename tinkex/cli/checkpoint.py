@@ -47,16 +47,15 @@ def list_(call: calls.Call, run_id: str | None, limit: int) -> None:
                 return page.checkpoints, page.cursor.total_count if page.cursor else None
 
             found, total = collect(fetch, limit, "checkpoints")
-    columns = ("checkpoint", "type", "size", "public", "saved", "expires", "path")
+    columns = ("path", "type", "size", "public", "saved", "expires")
     rows = [
         (
-            item.checkpoint_id,
+            item.tinker_path,
             item.checkpoint_type,
             size(item.size_bytes),
             yes(item.public),
             when(item.time),
             when(item.expires_at, "never"),
-            item.tinker_path,
         )
         for item in found
     ]

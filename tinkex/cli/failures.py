@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import IO, Any
 
 import click
 
+from tinkex.cli import INTERRUPTED
 from tinkex.cli.dataset import DatasetError
 from tinkex.cli.output import plain
 from tinkex.errors import (
@@ -45,11 +48,30 @@ class BadInput(CallFailed):
     exit_code = 2
 
 
+class Interrupted(click.ClickException):
+    """Ctrl-C, reported in one line on stderr, with the exit status 130 that shells expect after SIGINT."""
+
+    exit_code = 128 + signal.SIGINT
+
+    def __init__(self) -> None:
+        super().__init__(INTERRUPTED)
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the line."""
+        click.echo(self.message, file=file, err=True)
+
+
 @contextmanager
 def one_line() -> Iterator[None]:
     """Turn expected errors into ``CallFailed`` or ``BadInput``. Other errors keep their traceback."""
     try:
         yield
+    except KeyboardInterrupt:
+        raise Interrupted from None
+    except click.Abort as error:
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        raise Interrupted from None
     except click.UsageError as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # a group without a command shows its help
             raise

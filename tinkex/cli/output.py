@@ -1,12 +1,14 @@
 """The output of commands: a table, or one JSON document.
 
-A table is drawn with rich on a terminal; otherwise its cells are separated by tabs.
+A table is drawn with rich on a terminal that is wide enough. On a narrower one, the cells of each row are listed, so
+that a path or an id is never broken and can be copied. Elsewhere the cells are separated by tabs.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +21,10 @@ from tinkex.cli.call import Call
 
 @dataclass(frozen=True)
 class Table:
-    """A title, column headings, and rows."""
+    """A title, column headings, and rows.
+
+    The first column has what the others describe: a path, an id, or the name of a property.
+    """
 
     title: str
     columns: Sequence[str]
@@ -83,6 +88,11 @@ def counted(found: int, total: int | None, noun: str) -> str:
     return f"{found or 'no'} {noun}{'' if found == 1 else 's'}{more}"
 
 
+_INDENTED: Any = {"initial_indent": "    ", "subsequent_indent": "    ", "break_long_words": False}
+_UNBOUNDED = 1 << 20
+"""More columns than any table has, so that its natural width can be measured."""
+
+
 def _print_table(table: Table) -> None:
     rows = [[plain(str(cell)) for cell in row] for row in table.rows]
     if not sys.stdout.isatty():  # programs get one line for each row, tabs between the cells, and nothing cut
@@ -94,10 +104,21 @@ def _print_table(table: Table) -> None:
     from rich.table import Table as RichTable
 
     click.echo(plain(table.title))
-    if rows:
-        shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
-        for column in table.columns:
-            shown.add_column(column, overflow="fold")
-        for row in rows:
-            shown.add_row(*row)
-        Console(emoji=False, markup=False, highlight=False).print(shown)
+    if not rows:
+        return
+    shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in table.columns:
+        shown.add_column(column, no_wrap=True)
+    for row in rows:
+        shown.add_row(*row)
+    console = Console(emoji=False, markup=False, highlight=False)
+    if console.measure(shown, options=console.options.update(width=_UNBOUNDED)).maximum <= console.width:
+        console.print(shown)
+        return
+    for first, *others in rows:
+        if len(others) == 1:
+            click.echo(f"{first}: {others[0]}")
+        else:
+            described = (f"{heading} {cell}" for heading, cell in zip(table.columns[1:], others) if cell)
+            click.echo(first)
+            click.echo(textwrap.fill(", ".join(described), console.width, **_INDENTED))

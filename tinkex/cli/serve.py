@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from tinkex.cli import call as calls
-from tinkex.cli.failures import CallFailed
+from tinkex.cli.failures import BadInput
 from tinkex.cli.output import show
 from tinkex.local import KEY_VARIABLE
 
@@ -49,16 +49,16 @@ def serve(
     """Run the embedded server until Ctrl-C or SIGTERM. Its URL is printed once it answers."""
     from tinkex.local import LocalServer
 
+    try:
+        server = LocalServer(
+            directory, host=host, port=port, api_key=api_key or None, allowed_hosts=allow_host
+        )
+    except ValueError as error:
+        raise BadInput(str(error)) from error
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
-    server = LocalServer(directory, host=host, port=port, api_key=api_key or None, allowed_hosts=allow_host)
-    try:
-        server.start()
-    except OSError as error:
-        raise CallFailed(
-            f"cannot serve on {host}:{port}: {error.strerror or error}; try another --port"
-        ) from error
+    server.start()
     try:
         show(call, {"base_url": server.base_url}, f"Tinker server on {server.base_url}")
         # The wait is short because Ctrl-C does not interrupt a longer one on Windows.

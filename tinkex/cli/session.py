@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,8 +11,10 @@ from tinkex.cli import call as calls
 from tinkex.cli.listing import PAGE, collect, limit_option
 from tinkex.cli.output import Table, counted, document, properties, show, size, when
 from tinkex.cli.progress import progress
+from tinkex.errors import APIResponseValidationError, NotFoundError, UnprocessableEntityError
 
 if TYPE_CHECKING:
+    from tinkex import RestClient
     from tinkex.types.session_search import SessionStatus, SessionStatusQuery, SessionSummary
 
 _STATUSES = ("active", "cancelled", "failed", "success", "errored", "interrupted")
@@ -26,15 +29,41 @@ def session() -> None:
 @limit_option
 @calls.server
 def list_(call: calls.Call, limit: int) -> None:
-    """List the ids of sessions, the latest first."""
+    """List sessions, the latest first, and which of them are active."""
     with call.rest() as client:
 
         def fetch(count: int, offset: int) -> tuple[list[str], int | None]:
             return client.list_sessions(count, offset).result().sessions, None
 
         found, _ = collect(fetch, limit, "sessions")
-    table = Table(counted(len(found), None, "session"), ("session",), [(item,) for item in found])
-    show(call, {"sessions": found}, table)
+        summaries = _summaries(client, found)
+    listed = [(session_id, summaries.get(session_id)) for session_id in found]
+    documents = [
+        {"session_id": session_id} if summary is None else document(summary) for session_id, summary in listed
+    ]
+    rows = [
+        (session_id, "unknown", "unknown", "") if summary is None else (session_id, *_described(summary))
+        for session_id, summary in listed
+    ]
+    columns = ("session", "status", "created", "name")
+    show(call, {"sessions": documents}, Table(counted(len(found), None, "session"), columns, rows))
+
+
+def _summaries(client: RestClient, session_ids: Sequence[str]) -> dict[str, SessionSummary]:
+    """Return what the server's search says of these sessions: nothing on a server that has no search."""
+    missing = set(session_ids)
+    found: dict[str, SessionSummary] = {}
+    try:
+        for page in _pages(client, {}, 0):
+            for summary in page:
+                if summary.session_id in missing:
+                    missing.remove(summary.session_id)
+                    found[summary.session_id] = summary
+            if not missing:
+                break
+    except (NotFoundError, UnprocessableEntityError, APIResponseValidationError):
+        pass
+    return found
 
 
 @session.command()
@@ -106,32 +135,42 @@ def search(
         "statuses": [_query(name) for name in status] or None,
     }
     found: list[SessionSummary] = []
-    cursor = None
     with call.rest() as client, progress("sessions") as update:
-        while True:
-            wanted = min(PAGE, limit - len(found)) if limit else PAGE
-            asked = queries.SessionSearchRequest(**request, limit=wanted, cursor=cursor)
-            page = client.search_sessions(asked).result()
-            found += page.sessions
-            cursor = page.next_cursor
+        for page in _pages(client, request, limit):
+            found += page
             update(len(found), limit or None)
-            if cursor is None or not page.sessions or len(found) == limit:
-                break
-    columns = ("session", "name", "created", "status", "checkpoints", "size", "project")
+    columns = ("session", "status", "created", "name", "checkpoints", "size", "project")
     rows = [
         (
             item.session_id,
-            item.display_name or "",
-            when(item.created_at),
-            _status(item.status),
+            *_described(item),
             item.checkpoints_count,
             size(item.checkpoint_storage_bytes),
             item.project_id,
         )
         for item in found
     ]
-    title = counted(len(found), None, "session") + (" (more with --limit 0)" if cursor else "")
+    title = counted(len(found), None, "session") + (" (--limit 0 lists all)" if len(found) == limit else "")
     show(call, {"sessions": [document(item) for item in found]}, Table(title, columns, rows))
+
+
+def _pages(client: RestClient, request: dict[str, Any], limit: int) -> Iterator[list[SessionSummary]]:
+    """Yield the pages of a search, up to ``limit`` sessions, or all of them if it is 0."""
+    from tinkex.types.session_search import SessionSearchRequest
+
+    count, cursor = 0, None
+    while True:
+        wanted = min(PAGE, limit - count) if limit else PAGE
+        page = client.search_sessions(SessionSearchRequest(**request, limit=wanted, cursor=cursor)).result()
+        yield page.sessions
+        count += len(page.sessions)
+        cursor = page.next_cursor
+        if cursor is None or not page.sessions or count == limit:
+            return
+
+
+def _described(summary: SessionSummary) -> tuple[str, str, str]:
+    return _status(summary.status), when(summary.created_at), summary.display_name or ""
 
 
 def _query(name: str) -> SessionStatusQuery:

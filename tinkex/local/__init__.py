@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from tinkex._extras import install_command
+
 if TYPE_CHECKING:
     from tinkex.local.server import LocalServer, embedded
 
@@ -29,7 +31,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     missing = [module for module in _NEEDED if find_spec(module) is None]
     if missing:
-        message = f"the embedded server needs {', '.join(missing)}: pip install 'tinkex[local]'"
+        message = f"the embedded server needs {', '.join(missing)}: {install_command('local')}"
         raise ModuleNotFoundError(message, name=__name__)
     from tinkex.local import server
 

@@ -9,26 +9,32 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from tinkex.local import KEY_VARIABLE, LocalServer
+from tinkex.local import KEY_VARIABLE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve as ``arguments`` say, by default the command line's; return the exit status."""
     options = _parser().parse_args(arguments)
-    server = LocalServer(
-        options.directory,
-        host=options.host,
-        port=options.port,
-        api_key=options.api_key or os.environ.get(KEY_VARIABLE) or None,
-        allowed_hosts=options.allow_host,
-    )
+    try:
+        from tinkex.local import LocalServer
+
+        server = LocalServer(
+            options.directory,
+            host=options.host,
+            port=options.port,
+            api_key=options.api_key or os.environ.get(KEY_VARIABLE) or None,
+            allowed_hosts=options.allow_host,
+        )
+    except (ModuleNotFoundError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1 if isinstance(error, ModuleNotFoundError) else 2
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
     try:
         server.start()
     except OSError as error:
-        print(f"cannot serve on {options.host}:{options.port}: {error}", file=sys.stderr)
+        print(error.strerror, file=sys.stderr)
         return 1
     print(f"Tinker server on {server.base_url}", flush=True)
     # The waits are short because on Windows a longer one would not notice Ctrl-C.
@@ -63,4 +69,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("Interrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)

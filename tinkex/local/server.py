@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import os
+import re
 import secrets
+import socket
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +18,8 @@ from tinkex.local.state import State
 from tinkex.local.web.hosts import Hosts
 from tinkex.local.web.listener import Listener
 
+_USABLE_KEY = re.compile(r"(tml-|eyJ)[!-~]+")
+"""What clients, the official one among them, accept as a key."""
 ANY_KEY = "tml-local"
 """The key that clients may use for a server without a key."""
 
@@ -31,7 +36,8 @@ class LocalServer:
     listens on all interfaces (``host="0.0.0.0"``), a request may also be addressed to any IP address.
 
     A ``with`` block starts the server and stops it at the end. A stopped server can be started again,
-    with the same port and the checkpoints in its directory.
+    with the same port and the checkpoints in its directory. Raises ``ValueError`` for a ``port`` out of
+    range, and for an ``api_key`` that no client could use.
     """
 
     def __init__(
@@ -45,6 +51,12 @@ class LocalServer:
         poll_timeout: float = 30.0,
         allowed_hosts: Iterable[str] = (),
     ) -> None:
+        if api_key is not None and not _USABLE_KEY.fullmatch(api_key):
+            raise ValueError(
+                "api_key must start with 'tml-' (or be a JWT, 'eyJ...') and be one word of ASCII"
+            )
+        if not 0 <= port <= 65535:
+            raise ValueError(f"port must be 0 to 65535, not {port}")
         self._directory = None if directory is None else Path(directory)
         self._host = host
         self._port = port
@@ -69,13 +81,22 @@ class LocalServer:
     def start(self) -> LocalServer:
         """Start the server, and return when it answers requests. Does nothing if the server runs.
 
-        Raises ``OSError`` if the address cannot be used or the directory cannot be made.
+        Raises ``OSError`` if the address cannot be used or the directory cannot be made. Its ``strerror`` says
+        which of them, and why.
         """
         with self._lock:
             if self._running is None:
-                state = State(self._directory, self._session_timeout, self._poll_timeout)
+                try:
+                    state = State(self._directory, self._session_timeout, self._poll_timeout)
+                except OSError as error:
+                    raise OSError(
+                        error.errno, f"cannot keep checkpoints in {self._directory}: {error.strerror}"
+                    ) from error
                 try:
                     listener = Listener(App(state, self._hosts, self._required_key), self._host, self._port)
+                except OSError as error:
+                    state.close()
+                    raise OSError(error.errno, _why_not(self._host, self._port, error)) from error
                 except BaseException:
                     state.close()
                     raise
@@ -107,6 +128,14 @@ class LocalServer:
 
     def __repr__(self) -> str:
         return f"<LocalServer {self.base_url} {'running' if self._running else 'stopped'}>"
+
+
+def _why_not(host: str, port: int, error: OSError) -> str:
+    """Return why a server cannot listen on ``host`` and ``port``."""
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return f"cannot listen on {host}: it is not an address of this machine"
+    reason = "the port is in use; 0 takes a free one" if error.errno == errno.EADDRINUSE else error.strerror
+    return f"cannot listen on {host}:{port}: {reason}"
 
 
 _embedded: dict[str | None, LocalServer] = {}
