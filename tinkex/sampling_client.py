@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import copy
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -126,7 +125,7 @@ class SamplingClient(Created, QueueStateObserver):
         request = SampleRequest(
             prompt,
             num_samples,
-            copy.copy(sampling_params),  # the caller may change the original before the request is sent
+            sampling_params,
             include_prompt_logprobs,
             topk_prompt_logprobs,
             topk_sample_logprobs,

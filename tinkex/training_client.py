@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -42,6 +41,7 @@ from tinkex.types.training import (
     SaveWeightsForSamplerResponse,
     SaveWeightsResponse,
     UnloadModelResponse,
+    read_optim_params,
 )
 
 if TYPE_CHECKING:
@@ -221,13 +221,10 @@ class TrainingClient(Created, QueueStateObserver):
 
         Raises ``InputError`` for parameters that are not finite or out of range, before anything is sent.
         """
-        params = optim_params or adam_params or AdamParams()
         if optim_params is not None and adam_params is not None:
             raise InputError("give optim_params or adam_params, not both")
-        if not isinstance(params, (AdamParams, OptimParams)):
-            raise InputError(f"optim_step takes AdamParams or OptimParams, not {type(params).__name__}")
-        params.check()
-        return self._submit("optim_step", partial(api.optim_step, params=copy.copy(params)))
+        params = read_optim_params(adam_params if optim_params is None else optim_params)
+        return self._submit("optim_step", partial(api.optim_step, params=params))
 
     @at_once(optim_step)
     async def optim_step_async(self) -> None:

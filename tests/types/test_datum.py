@@ -50,7 +50,7 @@ def test_every_holder_of_numbers_is_taken(same: object) -> None:
         ("weights", [[1.0], 2.0]),
         ("weights", np.array(["a"])),
         ("weights", "text"),
-        ("weights", types.TensorData([1], "int64")),
+        ("weights", types.TensorData([2**24 + 1], "int64")),
     ],
 )
 def test_lossy_ragged_and_mistyped_tensors_are_refused_by_name(name: str, bad: object) -> None:

@@ -21,7 +21,24 @@ def test_tokens_come_back_as_they_went_in(tokens: list[int]) -> None:
     assert np.frombuffer(chunk.packed, dtype="<i4").tolist() == tokens
 
 
-@pytest.mark.parametrize("bad", [[-1], [1.5], [3, 2.0], ["a"], [None], [2**31], [[1]], 5])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        [-1],
+        [1.5],
+        [3, 2.5],
+        [np.nan],
+        np.array([-1]),
+        np.array([1.5]),
+        np.array([2**31]),
+        np.array([[1]]),
+        ["a"],
+        [None],
+        [2**31],
+        [[1]],
+        5,
+    ],
+)
 def test_token_ids_that_are_not_whole_and_positive_are_refused(bad: object) -> None:
     with pytest.raises(tinkex.InputError, match="token ids"):
         types.ModelInput.from_ints(bad)  # type: ignore[arg-type]

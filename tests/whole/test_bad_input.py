@@ -122,6 +122,7 @@ def test_nothing_is_sent_for_a_client_that_cannot_be(
         lambda t: t.forward([], "cross_entropy"),
         lambda t: t.optim_step(types.AdamParams(learning_rate=math.nan)),
         lambda t: t.optim_step(0.1),
+        lambda t: t.optim_step({"lr": 0.1}),
         lambda t: t.save_state(""),
         lambda t: t.save_state("a/b"),
         lambda t: t.save_state("a", ttl_seconds=5),
@@ -141,12 +142,13 @@ def test_nothing_is_sent_for_training_that_cannot_be(
     assert len(server.requests) == before
 
 
-def test_a_learning_rate_spoiled_later_is_seen_too(service: tinkex.ServiceClient) -> None:
+def test_a_learning_rate_cannot_be_spoiled_later(service: tinkex.ServiceClient) -> None:
     params = types.AdamParams()
-    params.learning_rate = math.inf
+    with pytest.raises(AttributeError):
+        params.learning_rate = math.inf  # type: ignore[misc]
     training = service.create_lora_training_client("base")
     with pytest.raises(tinkex.InputError, match="learning_rate"):
-        training.optim_step(params)
+        training.optim_step({"learning_rate": math.inf})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -156,7 +158,9 @@ def test_a_learning_rate_spoiled_later_is_seen_too(service: tinkex.ServiceClient
         lambda s: s.sample(types.ModelInput.empty(), 1, types.SamplingParams()),
         lambda s: s.sample(PROMPT, 0, types.SamplingParams()),
         lambda s: s.sample(PROMPT, 1.5, types.SamplingParams()),
-        lambda s: s.sample(PROMPT, 1, {"max_tokens": 1}),
+        lambda s: s.sample(PROMPT, 1, {"max_tokens": 0}),
+        lambda s: s.sample(PROMPT, 1, 5),
+        lambda s: s.sample({"chunks": [{"type": "sound"}]}, 1, types.SamplingParams()),
         lambda s: s.sample(PROMPT, 1, types.SamplingParams(max_tokens=0)),
         lambda s: s.sample(types.ModelInput.from_ints([-1]), 1, types.SamplingParams()),
         lambda s: s.sample(types.ModelInput.from_ints([0.5]), 1, types.SamplingParams()),  # type: ignore[list-item]

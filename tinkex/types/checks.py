@@ -15,18 +15,32 @@ from tinkex.errors import InputError
 LARGEST = 2**63 - 1
 
 
-def whole(name: str, value: Any, *, at_least: int) -> None:
-    """Check that ``value`` is a whole number of ``at_least`` or more that fits into 64 bits, and not a bool."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+def whole(name: str, value: Any, *, at_least: int) -> int:
+    """Return ``value`` as an int. It is a whole number of ``at_least`` or more that fits into 64 bits, and no bool.
+
+    A float that is a whole number, such as 4.0, is one.
+    """
+    number = value
+    if not isinstance(value, (int, str)) and not hasattr(value, "__index__"):
+        try:
+            number = int(value) if value == int(value) else None
+        except (TypeError, ValueError, OverflowError):
+            number = None
+    if isinstance(value, bool) or number is None or not hasattr(number, "__index__"):
         raise InputError(f"{name} must be a whole number, not {value!r}")
-    if value < at_least:
+    try:
+        number = int(number)
+    except TypeError:  # an array of several numbers
+        raise InputError(f"{name} must be a whole number, not {value!r}") from None
+    if number < at_least:
         raise InputError(f"{name} must be {at_least} or more, not {value!r}")
-    if value > LARGEST:
+    if number > LARGEST:
         raise InputError(f"{name} must be {LARGEST} or less")
+    return number
 
 
-def finite(name: str, value: Any, *, at_least: float = 0.0, at_most: float = math.inf) -> None:
-    """Check that ``value`` is a finite number from ``at_least`` to ``at_most``, both included."""
+def finite(name: str, value: Any, *, at_least: float = 0.0, at_most: float = math.inf) -> float:
+    """Return ``value`` as a float. It is a finite number from ``at_least`` to ``at_most``, both included."""
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -37,6 +51,14 @@ def finite(name: str, value: Any, *, at_least: float = 0.0, at_most: float = mat
         raise InputError(f"{name} must be a finite number, not {value!r}")
     if not at_least <= number <= at_most:
         raise InputError(f"{name} must lie between {at_least:g} and {at_most:g}, not {value!r}")
+    return number
+
+
+def tag(data: Any, given: object) -> None:
+    """Check that ``given`` is the ``type`` of the class of ``data``."""
+    wanted = type(data).__dataclass_fields__["type"].default
+    if given != wanted:
+        raise InputError(f"the type of {type(data).__name__} is {wanted!r}, not {given!r}")
 
 
 def tinker_path(name: str, value: Any) -> None:
@@ -62,16 +84,38 @@ def pack_tokens(tokens: Sequence[int]) -> bytes:
 
     Raises ``InputError`` if an id is negative, fractional, or 2**31 or more.
     """
+    if hasattr(tokens, "__array_interface__"):  # a numpy array, of which no list is made
+        return _pack_token_array(tokens)
     listed = tokens.tolist() if hasattr(tokens, "tolist") else tokens
     try:
         # struct packs a list two to three times as fast as the array module.
         packed = struct.pack(f"<{len(listed)}i", *listed)
     except (TypeError, OverflowError, struct.error) as error:
-        raise InputError(f"token ids must be whole numbers from 0 to 2**31 - 1: {error}") from None
+        if isinstance(listed, Sequence) and not isinstance(listed, str) and any(map(_is_float, listed)):
+            return pack_tokens([whole("one of the token ids", one, at_least=0) for one in listed])
+        raise InputError(f"{_TOKENS}: {error}") from None
     # The top bit of every fourth byte is a sign, and bytes with it are not ASCII. This is far cheaper than min().
     if not packed[3::4].isascii():
         raise InputError(f"token ids must not be negative, got {min(listed)}")
     return packed
+
+
+def _pack_token_array(tokens: Any) -> bytes:
+    if tokens.ndim != 1 or tokens.dtype.kind not in "iuf":
+        raise InputError(f"{_TOKENS}, in one dimension, not {tokens.dtype} of shape {tokens.shape}")
+    if not tokens.size:
+        return b""
+    if not 0 <= tokens.min() <= tokens.max() < 2**31 or (tokens.dtype.kind == "f" and (tokens % 1).any()):
+        raise InputError(f"{_TOKENS}, but the array has others")
+    packed: bytes = tokens.astype("<i4").tobytes()
+    return packed
+
+
+_TOKENS = "token ids must be whole numbers from 0 to 2**31 - 1"
+
+
+def _is_float(value: object) -> bool:
+    return isinstance(value, float) or (not hasattr(value, "__index__") and hasattr(value, "__float__"))
 
 
 def unpack(packed: bytes, typecode: str) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from tinkex.types.data import Data
 from tinkex.types.message import Message
 
 CustomLossInputRank = Literal[0, 1, 2]
@@ -13,7 +14,7 @@ CustomLossNodeOp = Literal["placeholder", "get_attr", "call_function", "call_met
 
 
 @dataclass(frozen=True)
-class CustomLossInput:
+class CustomLossInput(Data):
     """One input of a custom loss: ``logprobs`` or a key of ``loss_fn_inputs``, and its rank in every datum."""
 
     name: str
@@ -21,7 +22,7 @@ class CustomLossInput:
 
 
 @dataclass(frozen=True)
-class CustomLossNode:
+class CustomLossNode(Data):
     """One step of a traced loss, as ``torch.fx`` records it.
 
     ``target`` depends on ``op``: the name of a parameter (``placeholder``), the qualified name of a function
@@ -41,7 +42,7 @@ class CustomLossNode:
 
 
 @dataclass(frozen=True)
-class CustomLossGraph:
+class CustomLossGraph(Data):
     """A traced loss: its nodes in the order in which they run. ``format`` is the version of the encoding."""
 
     nodes: list[CustomLossNode]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tinkex.errors import InputError
+from tinkex.types.data import Data
 from tinkex.types.model_input import ModelInput
 from tinkex.types.provenance import ProvenanceSpan, ProvenanceSpans, checked
 from tinkex.types.tensor_data import TensorData, TensorDtype
@@ -29,7 +30,7 @@ _SPARSE_NAMES = ("target_tokens", "weights")
 
 
 @dataclass(frozen=True)
-class Datum:
+class Datum(Data):
     """One training example: a model input, and the tensors that the loss reads.
 
     ``loss_fn_inputs`` maps a name to a ``TensorData``, a (nested) list, an ``array.array``, a numpy array or a
@@ -60,8 +61,7 @@ class Datum:
         model_input_spans: Iterable[ProvenanceSpan] | None = None,
         loss_fn_input_spans: Iterable[ProvenanceSpan] | None = None,
     ) -> None:
-        if not isinstance(model_input, ModelInput):
-            raise InputError(f"model_input must be a ModelInput, not {type(model_input).__name__}")
+        model_input = ModelInput.model_validate(model_input)
         tensors = {name: _tensor(name, value) for name, value in (loss_fn_inputs or {}).items()}
         object.__setattr__(self, "model_input", model_input)
         object.__setattr__(self, "loss_fn_inputs", tensors)
@@ -96,11 +96,10 @@ class Datum:
 
 def _tensor(name: str, value: Any) -> TensorData:
     try:
+        if isinstance(value, Mapping):
+            value = TensorData.model_validate(value)
         if isinstance(value, TensorData):
-            wanted = _DTYPE_BY_NAME.get(name, value.dtype)
-            if value.dtype != wanted:
-                raise InputError(f"must be {wanted}, not {value.dtype}")
-            return value
+            return value.to_dtype(_DTYPE_BY_NAME.get(name, value.dtype))
         if name in _SPARSE_NAMES and hasattr(value, "to_sparse_csr") and value.ndim == 2:
             return TensorData.from_torch_sparse(value)
         return TensorData(value, _DTYPE_BY_NAME.get(name))

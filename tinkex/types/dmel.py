@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tinkex.errors import InputError
-from tinkex.types.checks import content
+from tinkex.types.checks import content, tag
+from tinkex.types.data import Data
 
 _CONSTANT = 254
 """The byte before the header of a tensor whose values are all equal."""
@@ -15,7 +16,7 @@ _DTYPES = 8
 
 
 @dataclass(frozen=True)
-class DmelChunk:
+class DmelChunk(Data):
     """A run of audio tokens, as the bytes of a serialized ``TensorContainer``. Base64 text is decoded.
 
     The bytes are made by the audio renderer of the model, which is not part of this package. They are sent
@@ -26,7 +27,8 @@ class DmelChunk:
     type: Literal["dmel"] = "dmel"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "dmel", content("dmel", self.dmel))
+        tag(self, self.type)
+        self.__dict__["dmel"] = content("dmel", self.dmel)
 
     @property
     def length(self) -> int:

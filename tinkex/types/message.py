@@ -12,14 +12,17 @@ import types
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from tinkex.errors import InputError
+from tinkex.types.data import Data
+
 if TYPE_CHECKING:
     from dataclasses_json import DataClassJsonMixin
 
 M = TypeVar("M", bound="Message")
 
 
-class Message:
-    """A dataclass that is read from JSON, where unknown fields are ignored, and written without None fields."""
+class Message(Data, strict=False):
+    """Data that is read from JSON, where unknown fields are ignored, and written without None fields."""
 
     dataclass_json_config: Any = None
 
@@ -39,6 +42,15 @@ class Message:
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON object to send, without fields that are None. Nested messages are not converted."""
         return {name: value for name, value in vars(self).items() if value is not None}
+
+    @classmethod
+    def _from_mapping(cls: type[M], fields: dict[str, Any]) -> M:
+        if cls._strict:
+            return super()._from_mapping(fields)
+        try:
+            return cls.from_dict(fields)
+        except ValueError as error:
+            raise InputError(str(error)) from None
 
 
 @functools.cache
@@ -76,7 +88,7 @@ def _checked(kind: type[Message], answer: Any) -> dict[str, Any]:
     if not isinstance(answer, dict):
         raise ValueError(f"{kind.__name__} must be an object, not {_name_of(answer)}")
     checked = {}
-    for name, hint, has_default in _fields(kind):  # type: ignore[arg-type]
+    for name, hint, has_default in _fields(kind):
         value = answer.get(name)
         if value is None and has_default:
             continue

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from tinkex.errors import InputError
 from tinkex.types.checks import whole
+from tinkex.types.data import Data
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProvenanceSpan:
+class ProvenanceSpan(Data):
     """A run of tokens of a sampled sequence, or of its prompt. There is a subclass for either."""
 
     sequence_id: str
@@ -24,9 +25,7 @@ class ProvenanceSpan:
         if not isinstance(self.sequence_id, str) or not self.sequence_id:
             raise InputError(f"sequence_id must be the id of a sampled sequence, not {self.sequence_id!r}")
         for name, value in (("offset", self.offset), ("length", self.length)):
-            whole(name, value, at_least=0)
-            if value >= 2**63:
-                raise InputError(f"{name} is too large: {value!r}")
+            self.__dict__[name] = whole(name, value, at_least=0)
 
 
 class PromptProvenanceSpan(ProvenanceSpan):

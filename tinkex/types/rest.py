@@ -118,7 +118,7 @@ class TraceExportResponse(Message):
 
 
 @dataclass(frozen=True)
-class WhoamiResponse:
+class WhoamiResponse(Message):
     """The owner of a credential. ``email`` is None if the owner is not a person."""
 
     user_urn: str
@@ -127,7 +127,7 @@ class WhoamiResponse:
 
 
 @dataclass(frozen=True)
-class ParsedCheckpointTinkerPath:
+class ParsedCheckpointTinkerPath(Message):
     """The parts of a path ``tinker://{training_run_id}/{kind}/{name}``. ``checkpoint_id`` is ``kind/name``.
 
     ``checkpoint_type`` is ``training``, ``sampler`` or ``external``, as the kind implies; for a kind that is

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tinkex.errors import InputError
 from tinkex.types.checks import finite, whole
+from tinkex.types.data import Data
 from tinkex.types.model_input import ModelInput
 from tinkex.types.tensor_data import TensorData
 
@@ -22,9 +23,9 @@ EMPTY_LOGPROB = -99999.0
 """An empty cell of a top-k matrix has this logprob and the token id 0."""
 
 
-@dataclass
-class SamplingParams:
-    """How tokens are sampled.
+@dataclass(frozen=True)
+class SamplingParams(Data, strict=False, own=("stop",)):
+    """How tokens are sampled. Cannot be changed; ``model_copy(update={"max_tokens": 5})`` makes another one.
 
     ``stop`` has texts or token ids that end a sequence. None means the model's own end token, and an empty list
     means that nothing ends a sequence but ``max_tokens``. Raises ``InputError`` for values out of range.
@@ -40,37 +41,35 @@ class SamplingParams:
     """Sample only from the likeliest tokens that together have this probability."""
 
     def __post_init__(self) -> None:
-        self.check()
-
-    def check(self) -> None:
-        """Raise ``InputError`` if a value is out of range. Called again when the request is made."""
+        checked: dict[str, Any] = {
+            "temperature": finite("temperature", self.temperature),
+            "top_p": finite("top_p", self.top_p, at_most=1.0),
+            "top_k": whole("top_k", self.top_k, at_least=-1),
+        }
         if self.max_tokens is not None:
-            whole("max_tokens", self.max_tokens, at_least=1)
+            checked["max_tokens"] = whole("max_tokens", self.max_tokens, at_least=1)
         if self.seed is not None:
-            whole("seed", self.seed, at_least=-(2**63))
-        finite("temperature", self.temperature)
-        finite("top_p", self.top_p, at_most=1.0)
-        whole("top_k", self.top_k, at_least=-1)
+            checked["seed"] = whole("seed", self.seed, at_least=-(2**63))
         if self.stop is not None and not isinstance(self.stop, str):
-            kinds = {str if isinstance(item, str) else int for item in self.stop}
-            if len(kinds) > 1:
-                raise InputError("stop must be all strings or all token ids")
-            for item in self.stop:
-                if not isinstance(item, str):
-                    whole("a stop token", item, at_least=0)
+            checked["stop"] = _stop(self.stop)
+        self.__dict__.update(checked)
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON object to send."""
-        stop = self.stop if self.stop is None or isinstance(self.stop, str) else list(self.stop)
-        fields = {
-            "max_tokens": self.max_tokens,
-            "seed": self.seed,
-            "stop": stop,
-            "temperature": self.temperature,
-            "top_k": self.top_k,
-            "top_p": self.top_p,
-        }
-        return {name: value for name, value in fields.items() if value is not None}
+        return {name: value for name, value in self._items() if value is not None}
+
+
+def _stop(given: Any) -> tuple[Any, ...]:
+    try:
+        items = tuple(given)
+    except TypeError:
+        raise InputError(
+            f"stop must be text, a list of texts or a list of token ids, not {given!r}"
+        ) from None
+    texts = sum(isinstance(item, str) for item in items)
+    if texts not in (0, len(items)):
+        raise InputError("stop must be all strings or all token ids")
+    return items if texts else tuple(whole("a stop token", item, at_least=0) for item in items)
 
 
 @dataclass(frozen=True)
@@ -99,30 +98,28 @@ class SampleRequest:
     """Whether the server keeps, for each sampled sequence, the data that the loss ``stable_reinforce`` needs."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.prompt, ModelInput):
-            raise InputError(f"prompt must be a ModelInput, not {type(self.prompt).__name__}")
-        if not self.prompt.chunks:
-            raise InputError("prompt is empty")
-        if not isinstance(self.sampling_params, SamplingParams):
-            raise InputError(
-                f"sampling_params must be SamplingParams, not {type(self.sampling_params).__name__}"
-            )
-        self.sampling_params.check()
-        whole("num_samples", self.num_samples, at_least=1)
-        whole("topk_prompt_logprobs", self.topk_prompt_logprobs, at_least=0)
-        whole("topk_sample_logprobs", self.topk_sample_logprobs, at_least=0)
-        whole("prompt_alt_tokens_k", self.prompt_alt_tokens_k, at_least=0)
+        checked: dict[str, Any] = {
+            "prompt": ModelInput.model_validate(self.prompt),
+            "sampling_params": SamplingParams.model_validate(self.sampling_params),
+            "num_samples": whole("num_samples", self.num_samples, at_least=1),
+        }
+        for name in ("topk_prompt_logprobs", "topk_sample_logprobs", "prompt_alt_tokens_k"):
+            checked[name] = whole(name, getattr(self, name), at_least=0)
         if self.prompt_logprobs_last_n is not None:
             if not self.prompt_logprobs:
                 raise InputError("prompt_logprobs_last_n needs include_prompt_logprobs=True")
-            whole("prompt_logprobs_last_n", self.prompt_logprobs_last_n, at_least=1)
+            name = "prompt_logprobs_last_n"
+            checked[name] = whole(name, self.prompt_logprobs_last_n, at_least=1)
+        self.__dict__.update(checked)
+        if not self.prompt.chunks:
+            raise InputError("prompt is empty")
         target = self.target_prompt_logprobs
         if target is not None and (target.dtype != "int64" or len(target.shape) != 2):
             raise InputError("target_prompt_logprobs must be an int64 tensor of shape [len(prompt) - 1, K]")
 
 
-@dataclass(frozen=True)
-class TopkLogprobs:
+@dataclass(frozen=True, eq=False)
+class TopkLogprobs(Data):
     """Two numpy matrices of shape ``(length, k)``: token ids as int32 and logprobs as float32.
 
     An empty cell has the token id 0 and the logprob -99999.0.
@@ -133,24 +130,52 @@ class TopkLogprobs:
 
 
 @dataclass(frozen=True)
-class PromptAltTokens:
+class PromptAltTokens(Data):
     """Tokens sampled at every prompt position after the first. Each tensor has shape ``[len(prompt) - 1, k]``."""
 
     tokens: TensorData
     logprobs: TensorData
 
 
-@dataclass(frozen=True)
-class SampledSequence:
+@dataclass(frozen=True, init=False)
+class SampledSequence(Data, strict=False):
     """One sampled continuation of a prompt."""
 
     stop_reason: StopReason
     tokens: list[int]
-    logprobs: list[float] | None = None
+    logprobs: list[float] | None
     """The natural logarithm of the probability of each token, or None if the server sent none."""
-    sequence_id: str = ""
+    sequence_id: str
     """A distinct id: that of the server, or one made by the client if the server gives none."""
-    topk_logprobs: TopkRows | None = None
+    topk_logprobs: TopkRows | None
+
+    def __init__(
+        self,
+        stop_reason: StopReason,
+        sequence_id: str = "",
+        tokens_np: Any = None,
+        logprobs_np: Any = None,
+        topk_logprobs_np: TopkLogprobs | None = None,
+        _tokens_list: Sequence[int] | None = None,
+        _logprobs_list: Sequence[float] | None = None,
+        _topk_logprobs_list: TopkRows | None = None,
+        *,
+        tokens: Sequence[int] | None = None,
+        logprobs: Sequence[float] | None = None,
+        topk_logprobs: TopkRows | None = None,
+    ) -> None:
+        """Make a sequence from lists (``tokens``) or from numpy arrays (``tokens_np``), which are copied.
+
+        The arguments with an underscore are those of the official SDK, whose users' tests give them.
+        """
+        topk = _first(topk_logprobs, _topk_logprobs_list)
+        self.__dict__.update(
+            stop_reason=stop_reason,
+            tokens=_listed(_first(tokens, _tokens_list, tokens_np, [])),
+            logprobs=_listed(_first(logprobs, _logprobs_list, logprobs_np)),
+            sequence_id=sequence_id,
+            topk_logprobs=_rows(topk_logprobs_np) if topk is None else list(topk),
+        )
 
     @property
     def tokens_np(self) -> np.ndarray[Any, Any]:
@@ -170,18 +195,49 @@ class SampledSequence:
         return _matrices(self.topk_logprobs)
 
 
-@dataclass(frozen=True)
-class SampleResponse:
+@dataclass(frozen=True, init=False)
+class SampleResponse(Data, strict=False):
     """The answer to one ``sample`` call."""
 
     sequences: Sequence[SampledSequence]
-    prompt_logprobs: list[float | None] | None = None
+    prompt_logprobs: list[float | None] | None
     """The natural logarithm of the probability of each prompt token; None for the first token."""
-    topk_prompt_logprobs: TopkRows | None = None
-    target_prompt_logprobs: TensorData | None = None
+    topk_prompt_logprobs: TopkRows | None
+    target_prompt_logprobs: TensorData | None
     """The logprobs of the requested target tokens, as float32 of their shape; 0.0 for a target of -1."""
-    prompt_cache_hit_tokens: int = 0
-    prompt_alt_tokens: PromptAltTokens | None = None
+    prompt_cache_hit_tokens: int
+    prompt_alt_tokens: PromptAltTokens | None
+
+    def __init__(
+        self,
+        sequences: Sequence[SampledSequence],
+        prompt_logprobs_np: Any = None,
+        topk_prompt_logprobs_np: TopkLogprobs | None = None,
+        target_prompt_logprobs: TensorData | None = None,
+        prompt_cache_hit_tokens: int = 0,
+        prompt_alt_tokens: PromptAltTokens | None = None,
+        _prompt_logprobs_list: Sequence[float | None] | None = None,
+        _topk_prompt_logprobs_list: TopkRows | None = None,
+        *,
+        prompt_logprobs: Sequence[float | None] | None = None,
+        topk_prompt_logprobs: TopkRows | None = None,
+    ) -> None:
+        """Make an answer from lists (``prompt_logprobs``) or from numpy arrays (``prompt_logprobs_np``).
+
+        NaN in an array stands for None. The arguments with an underscore are those of the official SDK.
+        """
+        logprobs = _listed(_first(prompt_logprobs, _prompt_logprobs_list))
+        if logprobs is None and prompt_logprobs_np is not None:
+            logprobs = [None if value != value else value for value in prompt_logprobs_np.tolist()]
+        topk = _first(topk_prompt_logprobs, _topk_prompt_logprobs_list)
+        self.__dict__.update(
+            sequences=[SampledSequence.model_validate(sequence) for sequence in sequences],
+            prompt_logprobs=logprobs,
+            topk_prompt_logprobs=_rows(topk_prompt_logprobs_np) if topk is None else list(topk),
+            target_prompt_logprobs=target_prompt_logprobs,
+            prompt_cache_hit_tokens=prompt_cache_hit_tokens,
+            prompt_alt_tokens=prompt_alt_tokens,
+        )
 
     @property
     def prompt_logprobs_np(self) -> np.ndarray[Any, Any] | None:
@@ -197,6 +253,18 @@ class SampleResponse:
         """Return the same answer with these ids on its sequences, in order."""
         named = [replace(sequence, sequence_id=name) for sequence, name in zip(self.sequences, ids)]
         return replace(self, sequences=named)
+
+
+def _first(*values: Any) -> Any:
+    """Return the first of ``values`` that is not None."""
+    return next((value for value in values if value is not None), None)
+
+
+def _listed(values: Any) -> list[Any] | None:
+    """Return a new list of the values of a sequence or an array."""
+    if values is None:
+        return None
+    return values.tolist() if hasattr(values, "tolist") else list(values)
 
 
 def _floats(values: Sequence[float | None]) -> np.ndarray[Any, Any]:
@@ -217,3 +285,14 @@ def _matrices(rows: TopkRows | None) -> TopkLogprobs | None:
         if row:
             token_ids[at, : len(row)], logprobs[at, : len(row)] = zip(*row)
     return TopkLogprobs(token_ids, logprobs)
+
+
+def _rows(matrices: TopkLogprobs | None) -> TopkRows | None:
+    """Return the rows of two matrices as lists, without their empty cells."""
+    if matrices is None:
+        return None
+    rows = [
+        [cell for cell in zip(ids, logprobs) if cell != (0, EMPTY_LOGPROB)]
+        for ids, logprobs in zip(matrices.token_ids.tolist(), matrices.logprobs.tolist())
+    ]
+    return [row or None for row in rows]

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from tinkex.errors import InputError
 from tinkex.types.checks import whole
+from tinkex.types.data import Data
 from tinkex.types.message import Message
 from tinkex.types.tagged import tagged
 from tinkex.types.times import moment
@@ -17,21 +18,21 @@ ClientSessionFinishReasonType = Literal["success", "errored", "interrupted"]
 
 
 @dataclass(frozen=True)
-class OwnSearchOwner(Message):
+class OwnSearchOwner(Message, strict=True):
     """The caller's own sessions."""
 
     type: Literal["own"] = "own"
 
 
 @dataclass(frozen=True)
-class AccessibleSearchOwner(Message):
+class AccessibleSearchOwner(Message, strict=True):
     """All sessions that the caller may see."""
 
     type: Literal["accessible"] = "accessible"
 
 
 @dataclass(frozen=True)
-class UserSearchOwner(Message):
+class UserSearchOwner(Message, strict=True):
     """The sessions of one to ten users, named by their URNs."""
 
     owner_urns: list[str]
@@ -42,28 +43,28 @@ SearchOwner = OwnSearchOwner | AccessibleSearchOwner | UserSearchOwner
 
 
 @dataclass(frozen=True)
-class ActiveSessionStatusQuery(Message):
+class ActiveSessionStatusQuery(Message, strict=True):
     """Sessions that are active."""
 
     type: Literal["active"] = "active"
 
 
 @dataclass(frozen=True)
-class CancelledSessionStatusQuery(Message):
+class CancelledSessionStatusQuery(Message, strict=True):
     """Sessions that were cancelled from the console."""
 
     type: Literal["cancelled"] = "cancelled"
 
 
 @dataclass(frozen=True)
-class FailedSessionStatusQuery(Message):
+class FailedSessionStatusQuery(Message, strict=True):
     """Sessions that failed because of one of their requests, models or samplers."""
 
     type: Literal["failed"] = "failed"
 
 
 @dataclass(frozen=True)
-class ClientFinishedSessionStatusQuery(Message):
+class ClientFinishedSessionStatusQuery(Message, strict=True):
     """Sessions that their client ended, for one of ``reasons``, or for any reason if that is None."""
 
     reasons: list[ClientSessionFinishReasonType] | None = None
@@ -87,7 +88,7 @@ class SessionSearchCursor(Message):
 
 
 @dataclass(frozen=True)
-class SessionSearchRequest:
+class SessionSearchRequest(Data):
     """A search for sessions.
 
     A session is found if it meets all conditions; of ``session_id`` and ``display_name``, if both are given, it
@@ -106,7 +107,7 @@ class SessionSearchRequest:
     cursor: SessionSearchCursor | None = None
 
     def __post_init__(self) -> None:
-        whole("limit", self.limit, at_least=1)
+        self.__dict__["limit"] = whole("limit", self.limit, at_least=1)
         if self.limit > 200:
             raise InputError(f"limit must be 200 or less, not {self.limit!r}")
         if self.display_name == "":

@@ -6,11 +6,12 @@ import math
 import struct
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from tinkex.errors import InputError
 from tinkex.types.checks import unpack
+from tinkex.types.data import Data, Made
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,8 +23,15 @@ _TYPECODE = {"float32": "f", "int64": "q"}
 _LOSSY = "an int64 tensor cannot hold fractions or numbers of 2**63 and more"
 
 
+class _Values(Made):
+    """The values of a tensor as one flat list, which is new at each access."""
+
+    def make(self, tensor: TensorData) -> list[Any]:
+        return unpack(tensor.packed, _TYPECODE[tensor.dtype])
+
+
 @dataclass(frozen=True, init=False, eq=False)
-class TensorData:
+class TensorData(Data, own=("shape", "sparse_crow_indices", "sparse_col_indices")):
     """A tensor of ``float32`` or ``int64``, which cannot be changed.
 
     ``data`` is a (nested) list, an ``array.array``, a numpy array or a torch tensor. ``shape`` is by default the
@@ -35,12 +43,15 @@ class TensorData:
     ``int64`` tensor, and a shape that does not match the number of values.
     """
 
+    data: list[Any]
+    """The values as one flat list; for a sparse tensor only the values that are stored."""
     dtype: TensorDtype
     shape: list[int]
     sparse_crow_indices: list[int] | None
     sparse_col_indices: list[int] | None
-    packed: bytes = field(repr=False)
-    """The values as little-endian bytes, in C order."""
+
+    if not TYPE_CHECKING:  # a type checker would take it for a default
+        data = _Values()
 
     def __init__(
         self,
@@ -61,6 +72,23 @@ class TensorData:
                 f"shape {full_shape} holds {math.prod(full_shape)} values, but there are {count}"
             )
         self._set(packed, found_dtype, full_shape, sparse_crow_indices, sparse_col_indices)
+
+    def __repr__(self) -> str:
+        values = self.packed[: 8 * self._width]
+        shown = ", ".join(map(repr, unpack(values, _TYPECODE[self.dtype])))
+        more = ", ..." if len(self.packed) > len(values) else ""
+        sparse = "" if self.sparse_crow_indices is None else ", sparse"
+        return f"TensorData([{shown}{more}], {self.dtype!r}, shape={self.shape}{sparse})"
+
+    def __eq__(self, other: object) -> bool:
+        return self.__dict__ == other.__dict__ if isinstance(other, TensorData) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.packed)
+
+    @property
+    def _width(self) -> int:
+        return 4 if self.dtype == "float32" else 8
 
     @classmethod
     def from_packed(
@@ -108,15 +136,28 @@ class TensorData:
         )
 
     @property
+    def packed(self) -> bytes:
+        """The values as little-endian bytes, in C order."""
+        packed: bytes = self.__dict__["packed"]
+        return packed
+
+    @property
     def nbytes(self) -> int:
         """The size in bytes of the values and, for a sparse tensor, of the indices."""
         indices = len(self.sparse_crow_indices or ()) + len(self.sparse_col_indices or ())
         return len(self.packed) + 8 * indices
 
-    @property
-    def data(self) -> list[Any]:
-        """The values as one flat list; for a sparse tensor only the values that are stored."""
-        return unpack(self.packed, _TYPECODE[self.dtype])
+    def to_dtype(self, dtype: TensorDtype) -> TensorData:
+        """Return the same tensor as ``dtype``. Raises ``InputError`` if that cannot hold all values exactly."""
+        if dtype == self.dtype:
+            return self
+        values = self.data
+        converted, _, _ = _pack(values, dtype)
+        if unpack(converted, _TYPECODE[dtype]) != values:
+            raise InputError(f"a {dtype} tensor cannot hold these {self.dtype} values exactly")
+        return TensorData.from_packed(
+            converted, dtype, self.shape, self.sparse_crow_indices, self.sparse_col_indices
+        )
 
     def tolist(self, pad_value: int = 0) -> list[Any]:
         """Return nested lists of this shape. Entries that a sparse tensor does not store are ``pad_value``."""
@@ -154,12 +195,12 @@ class TensorData:
         col: Sequence[int] | None,
     ) -> None:
         # The class is frozen for its users; one update costs half of five calls of ``object.__setattr__``.
-        vars(self).update(
+        self.__dict__.update(
             packed=packed,
             dtype=dtype,
-            shape=shape,
-            sparse_crow_indices=None if crow is None else list(crow),
-            sparse_col_indices=None if col is None else list(col),
+            shape=tuple(shape),
+            sparse_crow_indices=None if crow is None else tuple(crow),
+            sparse_col_indices=None if col is None else tuple(col),
         )
 
     def _dense(self, pad_value: int) -> list[Any]:
@@ -198,6 +239,8 @@ def _pack(data: Any, dtype: TensorDtype | None) -> tuple[bytes, TensorDtype, lis
     try:
         packed = struct.pack(f"<{len(flat)}{_TYPECODE[dtype]}", *flat)
     except (TypeError, OverflowError, struct.error):
+        if dtype == "int64" and any(isinstance(value, float) for value in flat):
+            return _pack(_nest(_whole_numbers(flat), shape), dtype)
         raise InputError(_explain_misfit(flat, dtype)) from None
     return packed, dtype, shape
 
@@ -230,7 +273,7 @@ def _pack_numpy(data: Any, dtype: TensorDtype | None) -> tuple[bytes, TensorDtyp
         raise InputError(f"a tensor holds numbers, not {data.dtype}")
     if dtype is None:
         dtype = "float32" if kind == "f" else "int64"
-    converted = data.astype("<f4" if dtype == "float32" else "<i8", order="C")
+    converted = data.astype("<f4" if dtype == "float32" else "<i8", copy=False)
     if dtype == "int64" and kind in "fu" and not (converted == data).all():
         raise InputError(_LOSSY)
     shape = list(data.shape)
@@ -255,6 +298,13 @@ def _flatten(values: Sequence[Any]) -> tuple[Sequence[Any], list[int]]:
         row_shape = shape
         flat.extend(inner)
     return flat, [len(values), *(row_shape or [])]
+
+
+def _whole_numbers(flat: Sequence[Any]) -> list[int]:
+    """Return floats that are whole numbers as ints. Raises ``InputError`` if one is not."""
+    if not all(float(value).is_integer() for value in flat if isinstance(value, float)):
+        raise InputError(_explain_misfit(flat, "int64"))
+    return [int(value) if isinstance(value, float) else value for value in flat]
 
 
 def _explain_misfit(flat: Sequence[Any], dtype: str) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import FrozenInstanceError, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 from tinkex.errors import InputError
 from tinkex.types import console
-from tinkex.types.checks import finite, whole
+from tinkex.types.checks import finite, tag, whole
+from tinkex.types.data import Data
 from tinkex.types.message import Message
 from tinkex.types.tensor_data import TensorData
 
@@ -22,7 +24,7 @@ LossFnOutput = dict[str, TensorData]
 
 
 @dataclass(frozen=True)
-class LoraConfig(Message):
+class LoraConfig(Message, strict=True):
     """The rank of a LoRA adapter, the layers that have one, and the seed of its initial weights."""
 
     rank: int = 32
@@ -32,19 +34,20 @@ class LoraConfig(Message):
     train_unembed: bool = True
 
     def __post_init__(self) -> None:
-        whole("rank", self.rank, at_least=1)
+        self.__dict__["rank"] = whole("rank", self.rank, at_least=1)
         if self.seed is not None:
-            whole("seed", self.seed, at_least=-(2**63))
+            self.__dict__["seed"] = whole("seed", self.seed, at_least=-(2**63))
         if not (self.train_mlp or self.train_attn or self.train_unembed):
             raise InputError("at least one of train_mlp, train_attn and train_unembed must be True")
 
 
-@dataclass
-class AdamParams(Message):
+@dataclass(frozen=True)
+class AdamParams(Message, strict=True):
     """The parameters of one step of AdamW, as ``torch.optim.AdamW`` defines it, with other defaults.
 
-    ``grad_clip_norm`` is the largest global gradient norm; 0 means no clipping. Raises ``InputError`` for values
-    that are not finite or are out of range.
+    ``grad_clip_norm`` is the largest global gradient norm; 0 means no clipping. They cannot be changed;
+    ``model_copy(update={"learning_rate": 1e-5})`` makes others. Raises ``InputError`` for values that are not finite
+    or are out of range.
     """
 
     learning_rate: float = 1e-4
@@ -55,49 +58,72 @@ class AdamParams(Message):
     grad_clip_norm: float = 0.0
 
     def __post_init__(self) -> None:
-        self.check()
-
-    def check(self) -> None:
-        """Raise ``InputError`` if a value is out of range. Called again when the request is made."""
-        for name in ("learning_rate", "eps", "weight_decay", "grad_clip_norm"):
-            finite(name, getattr(self, name))
-        for name in ("beta1", "beta2"):
-            finite(name, getattr(self, name), at_most=1.0)
+        for name, value in self._items():
+            at_most = 1.0 if name in ("beta1", "beta2") else math.inf
+            self.__dict__[name] = finite(name, value, at_most=at_most)
 
 
-class OptimParams:
+class OptimParams(Data):
     """The parameters of one step of another optimizer: ``OptimParams(type="dimuon", learning_rate=1e-3)``.
 
-    ``fields`` depend on the optimizer, and are sent unchanged. Raises ``InputError`` for a number that is not
-    finite.
+    The other arguments depend on the optimizer. They are sent unchanged, and can be read as attributes. Raises
+    ``InputError`` for a number that is not finite.
     """
 
+    type: str
+
     def __init__(self, type: str, **fields: Any) -> None:
-        self.type = type
-        self.fields = fields
-        self.check()
+        for name, value in fields.items():
+            if isinstance(value, float):
+                fields[name] = finite(name, value, at_least=-math.inf)
+        self.__dict__.update(type=type, **fields)
 
     def __repr__(self) -> str:
-        return f"OptimParams(type={self.type!r}, {', '.join(f'{k}={v!r}' for k, v in self.fields.items())})"
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._items())})"
 
-    def check(self) -> None:
-        """Raise ``InputError`` if a number is not finite."""
-        for name, value in self.fields.items():
-            if isinstance(value, float):
-                finite(name, value, at_least=-float("inf"))
+    def __eq__(self, other: object) -> bool:
+        return self.__dict__ == other.__dict__ if isinstance(other, OptimParams) else NotImplemented
+
+    if not TYPE_CHECKING:
+
+        def __setattr__(self, name: str, value: object) -> None:
+            raise FrozenInstanceError(f"cannot assign to field {name!r}")
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON object to send."""
-        return {"type": self.type, **self.fields}
+        return dict(self._items())
+
+    def _items(self) -> list[tuple[str, Any]]:
+        return list(self.__dict__.items())
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class DimuonParams(OptimParams):
     """The parameters of one step of the Dimuon optimizer."""
 
-    def __init__(self, learning_rate: float, grad_clip_norm: float = 0.0, beta1: float = 0.9) -> None:
-        finite("learning_rate", learning_rate)
-        finite("beta1", beta1, at_most=1.0)
-        super().__init__("dimuon", learning_rate=learning_rate, grad_clip_norm=grad_clip_norm, beta1=beta1)
+    type: Literal["dimuon"] = field(default="dimuon", kw_only=True)
+    learning_rate: float
+    grad_clip_norm: float = 0.0
+    beta1: float = 0.9
+
+    def __post_init__(self) -> None:
+        tag(self, self.type)
+        self.__dict__["learning_rate"] = finite("learning_rate", self.learning_rate)
+        self.__dict__["grad_clip_norm"] = finite("grad_clip_norm", self.grad_clip_norm, at_least=-math.inf)
+        self.__dict__["beta1"] = finite("beta1", self.beta1, at_most=1.0)
+
+
+def read_optim_params(given: object) -> AdamParams | OptimParams:
+    """Return ``given`` if it is parameters of an optimizer, those in a dictionary, or ``AdamParams()`` for None."""
+    if isinstance(given, (AdamParams, OptimParams)):
+        return given
+    if given is None:
+        return AdamParams()
+    if not isinstance(given, Mapping):
+        raise InputError(f"optim_step takes AdamParams or OptimParams, not {type(given).__name__}")
+    if "type" not in given:
+        return AdamParams.model_validate(given)
+    return (DimuonParams if given["type"] == "dimuon" else OptimParams).model_validate(given)
 
 
 @dataclass(frozen=True)
@@ -121,7 +147,7 @@ class DimuonOptimizerConfig(OptimizerConfig):
 
 
 @dataclass(frozen=True)
-class ForwardBackwardOutput:
+class ForwardBackwardOutput(Data):
     """The result of a forward pass or a forward-backward pass.
 
     ``loss_fn_outputs`` has the output tensors of each datum, in the order of the batch. The tensor ``logprobs``

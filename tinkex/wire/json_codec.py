@@ -86,8 +86,7 @@ def decode_forward_backward(answer: Any) -> ForwardBackwardOutput:
 
 def _encode_chunk(chunk: ModelInputChunk) -> dict[str, Any]:
     if chunk.type == "encoded_text":
-        tokens = chunk.tokens if isinstance(chunk.tokens, (list, tuple)) else list(map(int, chunk.tokens))
-        return {"type": chunk.type, "tokens": tokens}
+        return {"type": chunk.type, "tokens": chunk.tokens}
     if chunk.type == "dmel":
         return {"type": chunk.type, "dmel": _text(chunk.dmel)}
     encoded: dict[str, Any] = {"type": chunk.type, "format": chunk.format}

@@ -1,0 +1,336 @@
+"""The base class of public data: dataclasses with the everyday methods of pydantic's models.
+
+The official SDK's types are pydantic models. Here they are dataclasses, which are imported and made much faster, and
+which need no pydantic. The methods take the arguments of pydantic's methods of the same names, and return the same.
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+import dataclasses
+import functools
+import inspect
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_args, get_type_hints
+
+from tinkex.errors import InputError
+from tinkex.observability.caller_warnings import warn_caller
+
+D = TypeVar("D", bound="Data")
+
+
+class FieldInfo(NamedTuple):
+    """A field of a type: its annotation, and its default, which is ``dataclasses.MISSING`` if there is none."""
+
+    annotation: Any
+    default: Any
+    default_factory: Any = None
+
+    def is_required(self) -> bool:
+        """Return whether the constructor needs a value for this field."""
+        return self.default is dataclasses.MISSING and self.default_factory is None
+
+
+class OwnList:
+    """A dataclass field that holds a copy of the caller's list, and gives a new list at each access.
+
+    So nobody can change the list later. Values that are not lists or tuples are kept as they are.
+    """
+
+    def __init__(self, name: str, default: Any) -> None:
+        self._name = name
+        self._default = default
+
+    def __get__(self, instance: Any, owner: Any) -> Any:
+        if instance is None:
+            if self._default is dataclasses.MISSING:
+                raise AttributeError(self._name)  # tells ``dataclass`` that the field has no default
+            return self._default
+        value = instance.__dict__[self._name]
+        return list(value) if isinstance(value, tuple) else value
+
+    def __set__(self, instance: Any, value: Any) -> None:
+        instance.__dict__[self._name] = tuple(value) if isinstance(value, list) else value
+
+
+class _DataType(type):
+    """The type of data classes. It calls their constructors, and turns wrong arguments into ``InputError``."""
+
+    _strict: bool
+
+    if not TYPE_CHECKING:  # a type checker reads the constructor of each class instead
+
+        def __call__(cls, *args: Any, **fields: Any) -> Any:
+            try:
+                made = super().__call__(*args, **fields)
+            except TypeError as error:
+                fitting = cls._fitting(args, fields, error)
+                made = super().__call__(*args, **fitting)
+            for name in cls._containers():
+                made.__dict__[name] = _copied(made.__dict__[name])
+            return made
+
+        @property
+        def __signature__(cls) -> inspect.Signature:
+            signature = inspect.signature(cls.__init__)
+            return signature.replace(
+                parameters=list(signature.parameters.values())[1:], return_annotation=inspect.Signature.empty
+            )
+
+    @property
+    def model_fields(cls) -> dict[str, FieldInfo]:
+        """The fields by name, in their order."""
+        return _model_fields(cls)
+
+    @functools.cache  # noqa: B019 - classes live as long as the program
+    def _containers(cls) -> tuple[str, ...]:
+        """Return the names of the fields that hold lists or mappings, which may be the caller's."""
+        return tuple(
+            field.name
+            for field in dataclasses.fields(cls)  # type: ignore[arg-type]
+            if not isinstance(inspect.getattr_static(cls, field.name, None), (OwnList, Made))
+            and any(
+                word in str(field.type) for word in ("list", "List", "dict", "Sequence", "Mapping", "Any")
+            )
+        )
+
+    def _fitting(cls, args: tuple[Any, ...], fields: dict[str, Any], error: TypeError) -> dict[str, Any]:
+        """Return the ``fields`` that the constructor knows, after a warning. Raises ``InputError`` or ``error``."""
+        signature = inspect.signature(cls)
+        unknown = [name for name in fields if name not in signature.parameters]
+        known = {name: value for name, value in fields.items() if name not in unknown}
+        if unknown and cls._strict:
+            raise InputError(f"{cls.__name__} has no {', '.join(unknown)}") from None
+        try:
+            signature.bind(*args, **known)
+        except TypeError as misfit:
+            raise InputError(f"{cls.__name__}: {misfit}") from None
+        if not unknown:
+            raise error
+        warn_caller(f"{cls.__name__} has no {', '.join(unknown)}, which is ignored", UserWarning)
+        return known
+
+
+class Made:
+    """The base class of descriptors that make the value of a dataclass field at each access."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: Any, owner: Any) -> Any:
+        if instance is None:
+            raise AttributeError(self.name)  # tells ``dataclass`` that the field has no default
+        return self.make(instance)
+
+    def make(self, instance: Any) -> Any:
+        """Return the value."""
+        raise NotImplementedError
+
+
+class Data(metaclass=_DataType):
+    """A dataclass with the everyday methods of pydantic's models.
+
+    The constructor copies lists and mappings, so a later change of the caller's does not change the data. Arguments
+    that a class does not know raise ``InputError`` if the class is ``strict``, because they may have been meant to
+    change what is sent; otherwise they are ignored with a ``UserWarning``.
+    """
+
+    _strict = True
+
+    def __init_subclass__(cls, *, strict: bool | None = None, own: Iterable[str] = ()) -> None:
+        """Set up a subclass. ``own`` names the fields whose lists nobody can change later, see ``OwnList``."""
+        if strict is not None:
+            cls._strict = strict
+        for name in own:
+            setattr(cls, name, OwnList(name, cls.__dict__.get(name, dataclasses.MISSING)))
+        if "__hash__" not in cls.__dict__:
+            # ``dataclass`` keeps this method, and else makes one that fails for fields that hold lists.
+            cls.__hash__ = Data.__hash__  # type: ignore[method-assign]
+
+    def __hash__(self) -> int:
+        return hash((type(self), *(_hashable(value) for _, value in self._items())))
+
+    def model_dump(
+        self,
+        *,
+        mode: str = "python",
+        include: Any = None,
+        exclude: Any = None,
+        exclude_unset: bool = False,
+        exclude_defaults: bool = False,
+        exclude_none: bool = False,
+        **ignored: Any,
+    ) -> dict[str, Any]:
+        """Return the fields by name, with nested data as dictionaries and lists.
+
+        With ``mode="json"`` all values are those of JSON. ``include`` and ``exclude`` name fields. A field counts as
+        unset if it has its default. Other options of pydantic (``by_alias``, ``round_trip``, ...) have no effect.
+        """
+        how = _How(mode == "json", exclude_none, exclude_unset or exclude_defaults)
+        dumped: dict[str, Any] = _dumped(self, how)
+        if include is not None:
+            dumped = {name: value for name, value in dumped.items() if name in include}
+        if exclude is not None:
+            dumped = {name: value for name, value in dumped.items() if name not in exclude}
+        return dumped
+
+    def model_dump_json(self, *, indent: int | None = None, **options: Any) -> str:
+        """Return the fields as JSON text. ``options`` are those of ``model_dump``."""
+        options["mode"] = "json"
+        separators = (",", ":") if indent is None else (",", ": ")
+        return json.dumps(
+            self.model_dump(**options), indent=indent, separators=separators, ensure_ascii=False
+        )
+
+    def model_copy(self: D, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> D:
+        """Return a copy, in which the fields in ``update`` have new values. These are checked as by the constructor.
+
+        ``deep`` copies nested data too.
+        """
+        copied = copy.deepcopy(self) if deep else copy.copy(self)
+        return type(self)(**{**dict(copied._items()), **update}) if update else copied
+
+    @classmethod
+    def model_validate(cls: type[D], obj: Any, **ignored: Any) -> D:
+        """Return ``obj`` if it is of this class, or the data that a mapping describes.
+
+        Raises ``InputError`` if ``obj`` is something else, or if a value in it is not valid.
+        """
+        if isinstance(obj, cls):
+            return obj
+        if not isinstance(obj, Mapping):
+            raise InputError(
+                f"{cls.__name__} must be a {cls.__name__} or a mapping, not {type(obj).__name__}"
+            )
+        try:
+            return cls._from_mapping({str(name): value for name, value in obj.items()})
+        except InputError:
+            raise
+        except (TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"{cls.__name__}: {error}") from None
+
+    @classmethod
+    def model_validate_json(cls: type[D], json_data: str | bytes | bytearray, **ignored: Any) -> D:
+        """Return the data that a JSON object describes. Raises ``InputError`` as ``model_validate`` does."""
+        try:
+            obj = json.loads(json_data)
+        except ValueError as error:
+            raise InputError(f"{cls.__name__}: this is no JSON: {error}") from None
+        return cls.model_validate(obj)
+
+    @classmethod
+    def model_construct(cls: type[D], _fields_set: Any = None, **values: Any) -> D:
+        """Return ``cls(**values)``. Unlike pydantic's method, this checks the values."""
+        return cls(**values)
+
+    @classmethod
+    def _from_mapping(cls: type[D], fields: dict[str, Any]) -> D:
+        """Return the data with these fields. Nested data may be mappings."""
+        hints = _hints(cls)
+        return cls(**{name: _read(hints.get(name), value) for name, value in fields.items()})
+
+    def _items(self) -> list[tuple[str, Any]]:
+        """Return the names and values of all fields."""
+        return [(name, getattr(self, name)) for name in _names(type(self))]
+
+    if not TYPE_CHECKING:
+
+        @property
+        def model_fields(self) -> dict[str, FieldInfo]:
+            """The fields of the class by name."""
+            return _model_fields(type(self))
+
+
+class _How(NamedTuple):
+    """How data is dumped."""
+
+    as_json: bool
+    exclude_none: bool
+    exclude_defaults: bool
+
+
+@functools.cache
+def _names(kind: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))
+
+
+@functools.cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+@functools.cache
+def _model_fields(kind: Any) -> dict[str, FieldInfo]:
+    hints = _hints(kind)
+    found = {}
+    for field in dataclasses.fields(kind):
+        factory = None if field.default_factory is dataclasses.MISSING else field.default_factory
+        found[field.name] = FieldInfo(hints[field.name], field.default, factory)
+    return found
+
+
+def _is_default(kind: Any, name: str, value: Any) -> bool:
+    field = _model_fields(kind)[name]
+    if field.default_factory is not None:
+        return bool(field.default_factory() == value)
+    return field.default is not dataclasses.MISSING and bool(field.default == value)
+
+
+def _dumped(value: Any, how: _How) -> Any:
+    if isinstance(value, Data):
+        return {
+            name: _dumped(one, how)
+            for name, one in value._items()
+            if not (how.exclude_none and one is None)
+            and not (how.exclude_defaults and _is_default(type(value), name, one))
+        }
+    if isinstance(value, Mapping):
+        return {
+            name: _dumped(one, how) for name, one in value.items() if not (how.exclude_none and one is None)
+        }
+    if isinstance(value, (list, tuple)):
+        plain = not any(issubclass(kind, (Data, Mapping, list, tuple)) for kind in set(map(type, value)))
+        if plain and not how.as_json:
+            return value
+        items = [_dumped(one, how) for one in value]
+        return tuple(items) if isinstance(value, tuple) and not how.as_json else items
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode("ascii")
+    if how.as_json and isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    if how.as_json and hasattr(value, "tolist"):
+        return value.tolist()
+    return value
+
+
+def _read(hint: Any, value: Any) -> Any:
+    """Return ``value``, in which mappings are replaced by the data classes that ``hint`` names."""
+    if isinstance(hint, type) and issubclass(hint, Data):
+        return hint.model_validate(value)
+    inner = [kind for kind in get_args(hint) if isinstance(kind, type) and issubclass(kind, Data)]
+    if len(inner) != 1 or value is None:
+        return value  # the constructor reads unions of data classes
+    if isinstance(value, (list, tuple)):
+        return [inner[0].model_validate(one) for one in value]
+    return inner[0].model_validate(value) if isinstance(value, Mapping) else value
+
+
+def _copied(value: Any) -> Any:
+    """Return ``value`` with copies of all lists and dictionaries in it."""
+    if isinstance(value, dict):
+        return {name: _copied(one) for name, one in value.items()}
+    if isinstance(value, list):
+        nested = any(issubclass(kind, (list, dict)) for kind in set(map(type, value)))
+        return [_copied(one) for one in value] if nested else value.copy()
+    return value
+
+
+def _hashable(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_hashable, value))
+    if isinstance(value, Mapping):
+        return frozenset((name, _hashable(one)) for name, one in value.items())
+    return value.tobytes() if hasattr(value, "tobytes") else value
