@@ -116,7 +116,7 @@ def test_a_long_chunk_is_shown_by_its_first_tokens_and_its_length() -> None:
 
 
 def test_no_list_is_made_of_an_array() -> None:
-    class Counted(np.ndarray):  # type: ignore[type-arg]
+    class Counted(np.ndarray):
         def tolist(self) -> Any:
             raise AssertionError("a list was made")
 
@@ -124,7 +124,7 @@ def test_no_list_is_made_of_an_array() -> None:
             raise AssertionError("the array was iterated")
 
     ids = np.arange(100).view(Counted)
-    prompt = types.ModelInput.from_ints(ids)
+    prompt = types.ModelInput.from_ints(ids)  # type: ignore[arg-type]
     datum = types.Datum(prompt, {"target_tokens": ids, "weights": ids.astype(np.float32)})
     ids[:] = 0
     assert _sent(datum) == list(range(100))

@@ -60,6 +60,8 @@ class _DataType(type):
     """The type of data classes. It calls their constructors, and turns wrong arguments into ``InputError``."""
 
     _strict: bool
+    _containers: tuple[str, ...] | None
+    """The names of the fields with lists or mappings, found when the first object of the class is made."""
 
     if not TYPE_CHECKING:  # a type checker reads the constructor of each class instead
 
@@ -69,7 +71,9 @@ class _DataType(type):
             except TypeError as error:
                 fitting = cls._fitting(args, fields, error)
                 made = super().__call__(*args, **fitting)
-            for name in cls._containers():
+            if cls._containers is None:
+                cls._containers = cls._find_containers()
+            for name in cls._containers:
                 made.__dict__[name] = _copied(made.__dict__[name])
             return made
 
@@ -85,8 +89,7 @@ class _DataType(type):
         """The fields by name, in their order."""
         return _model_fields(cls)
 
-    @functools.cache  # noqa: B019 - classes live as long as the program
-    def _containers(cls) -> tuple[str, ...]:
+    def _find_containers(cls) -> tuple[str, ...]:
         """Return the names of the fields that hold lists or mappings, which may be the caller's."""
         return tuple(
             field.name
@@ -142,6 +145,7 @@ class Data(metaclass=_DataType):
 
     def __init_subclass__(cls, *, strict: bool | None = None, own: Iterable[str] = ()) -> None:
         """Set up a subclass. ``own`` names the fields whose lists nobody can change later, see ``OwnList``."""
+        cls._containers = None
         if strict is not None:
             cls._strict = strict
         for name in own:
