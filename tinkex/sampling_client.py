@@ -123,21 +123,21 @@ class SamplingClient(Created, QueueStateObserver):
                 print(len(response.sequences[0].tokens), response.prompt_logprobs)  # 4 of the latter
         """
         request = SampleRequest(
-            prompt,
-            num_samples,
-            sampling_params,
-            include_prompt_logprobs,
-            topk_prompt_logprobs,
-            topk_sample_logprobs,
-            target_prompt_logprobs,
-            prompt_alt_tokens_k,
-            prompt_logprobs_last_n,
-            self._record_stability_info,
+            prompt=prompt,
+            num_samples=num_samples,
+            sampling_params=sampling_params,
+            prompt_logprobs=include_prompt_logprobs,
+            topk_prompt_logprobs=topk_prompt_logprobs,
+            topk_sample_logprobs=topk_sample_logprobs,
+            target_prompt_logprobs=target_prompt_logprobs,
+            prompt_alt_tokens_k=prompt_alt_tokens_k,
+            prompt_logprobs_last_n=prompt_logprobs_last_n,
+            record_stability_info=self._record_stability_info,
         )
 
         def complete(response: SampleResponse) -> SampleResponse:
             if include_prompt_logprobs:
-                _prompt_logprobs(response, prompt, prompt_logprobs_last_n)
+                _prompt_logprobs(response, request.prompt, request.prompt_logprobs_last_n)
             return response
 
         return self._in_flight.start(request, complete, self.on_queue_state_change)
@@ -183,18 +183,17 @@ class SamplingClient(Created, QueueStateObserver):
                 print(sum(rest) / len(rest))
         """
         request = SampleRequest(
-            prompt,
-            1,
-            SamplingParams(max_tokens=1),
+            prompt=prompt,
+            sampling_params=SamplingParams(max_tokens=1),
             prompt_logprobs=True,
             prompt_logprobs_last_n=prompt_logprobs_last_n,
             record_stability_info=self._record_stability_info,
         )
 
         def logprobs(response: SampleResponse) -> list[float | None]:
-            found = _prompt_logprobs(response, prompt, prompt_logprobs_last_n)
+            found = _prompt_logprobs(response, request.prompt, request.prompt_logprobs_last_n)
             # Some servers leave the first token out instead of giving it none.
-            return [None] * ((_length(prompt) or 0) - len(found)) + found
+            return [None] * ((_length(request.prompt) or 0) - len(found)) + found
 
         return self._in_flight.start(request, logprobs, self.on_queue_state_change)
 

@@ -184,7 +184,9 @@ class ServiceClient:
         """
         if not isinstance(base_model, str) or not base_model:
             raise InputError(f"base_model must be the name of a model, not {base_model!r}")
-        lora = LoraConfig(rank, seed, train_mlp, train_attn, train_unembed)
+        lora = LoraConfig(
+            rank=rank, seed=seed, train_mlp=train_mlp, train_attn=train_attn, train_unembed=train_unembed
+        )
         return self._start(
             partial(TrainingClient._create, self._session, base_model, lora, user_metadata, optimizer)
         )

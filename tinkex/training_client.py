@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -461,7 +462,9 @@ class TrainingClient(Created, QueueStateObserver):
         *,
         forward_only: bool,
     ) -> APIFuture[ForwardBackwardOutput]:
-        batch = api.Batch(_checked(data), loss_fn, _checked_loss(loss_fn, loss_fn_config), forward_only)
+        # The tensors of a datum may be replaced by the caller before this batch is sent, or sent again.
+        own = [replace(datum) for datum in _checked(data)]
+        batch = api.Batch(own, loss_fn, _checked_loss(loss_fn, loss_fn_config), forward_only)
         call = forward_backward.call(batch, self._session.flags)
         return self._queue.submit(call, self.on_queue_state_change)
 
@@ -513,6 +516,8 @@ def _checked(data: Sequence[Datum]) -> list[Datum]:
     if not data:
         raise InputError("data is empty: a batch has at least one Datum")
     for at, datum in enumerate(data):
+        if isinstance(datum, Mapping):
+            datum = data[at] = Datum.model_validate(datum)
         if not isinstance(datum, Datum):
             raise InputError(f"data[{at}] must be a Datum, not {type(datum).__name__}")
         if not datum.model_input.chunks:

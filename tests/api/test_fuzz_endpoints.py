@@ -67,7 +67,7 @@ def result_of(submitted: Callable[[Transport], futures.Promise[Any]]) -> Callabl
 
 
 def sample(transport: Transport) -> futures.Promise[Any]:
-    return sampling.sample(transport, "s", 0, SampleRequest(PROMPT, 1, PARAMS))
+    return sampling.sample(transport, "s", 0, SampleRequest(prompt=PROMPT, sampling_params=PARAMS))
 
 
 SUBMITTED: dict[str, tuple[Callable[[Transport], futures.Promise[Any]], list[Any]]] = {

@@ -54,3 +54,4 @@ class CreateCustomLossResponse(Message):
     """The id of a loss on the server, valid within its session."""
 
     loss_id: str
+    type: Literal["create_custom_loss"] = "create_custom_loss"

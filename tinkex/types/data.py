@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_args, get_type_h
 
 from tinkex.errors import InputError
 from tinkex.observability.caller_warnings import warn_caller
+from tinkex.types.times import parse
 
 D = TypeVar("D", bound="Data")
 
@@ -236,6 +237,13 @@ class Data(metaclass=_DataType):
         hints = _hints(cls)
         return cls(**{name: _read(hints.get(name), value) for name, value in fields.items()})
 
+    def _read_nested(self) -> None:
+        """Replace mappings by the data classes that the annotations name, and texts by points in time."""
+        for name, hint in _hints(type(self)).items():
+            value = self.__dict__.get(name)
+            if value is not None:
+                self.__dict__[name] = _read(hint, value)
+
     def _items(self) -> list[tuple[str, Any]]:
         """Return the names and values of all fields."""
         return [(name, getattr(self, name)) for name in _names(type(self))]
@@ -312,6 +320,8 @@ def _dumped(value: Any, how: _How) -> Any:
 
 def _read(hint: Any, value: Any) -> Any:
     """Return ``value``, in which mappings are replaced by the data classes that ``hint`` names."""
+    if hint is datetime:
+        return parse(value)
     if isinstance(hint, type) and issubclass(hint, Data):
         return hint.model_validate(value)
     inner = [kind for kind in get_args(hint) if isinstance(kind, type) and issubclass(kind, Data)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from tinkex.types.checks import finite, whole
 from tinkex.types.message import Message
@@ -63,17 +64,19 @@ class DynamicFlags(Message):
 class CreateSessionResponse(Message):
     """The answer of ``POST /create_session``. Its messages are written to the log of the user."""
 
-    session_id: str
+    type: Literal["create_session"] = "create_session"
     info_message: str | None = None
     warning_message: str | None = None
     error_message: str | None = None
+    session_id: str = field(kw_only=True)
 
 
 @dataclass(frozen=True)
 class JoinSamplingSessionResponse(Message):
     """The answer of ``POST /join_sampling_session``: a number that only this client of the session has."""
 
-    client_counter: int
+    type: Literal["join_sampling_session"] = "join_sampling_session"
+    client_counter: int = field(kw_only=True)
 
     def __post_init__(self) -> None:
         whole("client_counter", self.client_counter, at_least=0)

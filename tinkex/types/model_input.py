@@ -145,7 +145,9 @@ class ModelInput(Data, own=("chunks",)):
 
     def __post_init__(self) -> None:
         given = self.__dict__["chunks"]
-        if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable):
+        if not isinstance(given, tuple) and (  # a tuple is what OwnList makes of a list
+            isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable)
+        ):
             raise InputError(f"ModelInput takes a list of chunks, not {type(given).__name__}")
         self.__dict__["chunks"] = tuple(map(_chunk, given))
 

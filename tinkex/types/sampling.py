@@ -72,14 +72,22 @@ def _stop(given: Any) -> tuple[Any, ...]:
     return items if texts else tuple(whole("a stop token", item, at_least=0) for item in items)
 
 
-@dataclass(frozen=True)
-class SampleRequest:
-    """The request of one ``sample`` call. Raises ``InputError`` for values that are not valid."""
+@dataclass(frozen=True, kw_only=True)
+class SampleRequest(Data):
+    """The body of ``POST /asample``: the request of one ``sample`` call.
 
+    The prompt and the parameters may be given as dictionaries. Raises ``InputError`` for values that are not valid.
+    """
+
+    num_samples: int = 1
     prompt: ModelInput
-    num_samples: int
     sampling_params: SamplingParams
-    prompt_logprobs: bool = False
+    base_model: str | None = None
+    model_path: str | None = None
+    sampling_session_id: str | None = None
+    """The sampler. A client gives it when it sends the request, with a ``seq_id``."""
+    seq_id: int | None = None
+    prompt_logprobs: bool | None = None
     """Whether the answer has the logprobs of the prompt tokens."""
     topk_prompt_logprobs: int = 0
     """How many of the likeliest tokens the answer has for each position of the prompt."""
@@ -94,8 +102,9 @@ class SampleRequest:
     """How many alternative tokens are sampled at each position of the prompt after the first."""
     prompt_logprobs_last_n: int | None = None
     """The answer has only the logprobs of the last n prompt tokens; None means of all."""
-    record_stability_info: bool = False
+    record_stability_info: bool | None = None
     """Whether the server keeps, for each sampled sequence, the data that the loss ``stable_reinforce`` needs."""
+    type: Literal["sample"] = "sample"
 
     def __post_init__(self) -> None:
         checked: dict[str, Any] = {
@@ -114,6 +123,8 @@ class SampleRequest:
         if not self.prompt.chunks:
             raise InputError("prompt is empty")
         target = self.target_prompt_logprobs
+        if target is not None:
+            target = self.__dict__["target_prompt_logprobs"] = TensorData.model_validate(target)
         if target is not None and (target.dtype != "int64" or len(target.shape) != 2):
             raise InputError("target_prompt_logprobs must be an int64 tensor of shape [len(prompt) - 1, K]")
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from tinkex.types.message import Message
 from tinkex.types.names import ModelID
+from tinkex.types.training import OptimizerConfig, optimizer_config
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,10 @@ class ModelData(Message):
 class GetInfoResponse(Message):
     """A model in training."""
 
-    model_id: ModelID
-    model_data: ModelData
+    type: Literal["get_info"] | None = None
+    model_data: ModelData = field(kw_only=True)
+    model_id: ModelID = field(kw_only=True)
+    optimizer_config: OptimizerConfig = optimizer_config()
     is_lora: bool | None = None
     lora_rank: int | None = None
     model_name: str | None = None
@@ -59,8 +63,9 @@ class WeightsInfoResponse(Message):
     """How the model of a checkpoint was made. A new model can be made with the same values."""
 
     base_model: str
+    optimizer_config: OptimizerConfig = optimizer_config()
     is_lora: bool = True
     lora_rank: int | None = None
+    train_unembed: bool | None = None
     train_mlp: bool | None = None
     train_attn: bool | None = None
-    train_unembed: bool | None = None

@@ -18,6 +18,8 @@ def tagged(base: type[Message], kinds: Iterable[type[Any]], **options: Any) -> A
     by_type = {kind.type: kind for kind in kinds}
 
     def read(value: Any) -> Message:
+        if isinstance(value, base):  # the default
+            return value
         named = value.get("type") if isinstance(value, dict) else None
         kind = by_type.get(named, base) if isinstance(named, str) else base
         message: Message = kind.from_dict(value)

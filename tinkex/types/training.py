@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import FrozenInstanceError, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from tinkex.errors import InputError
 from tinkex.types import console
 from tinkex.types.checks import finite, tag, whole
 from tinkex.types.data import Data
 from tinkex.types.message import Message
+from tinkex.types.tagged import tagged
 from tinkex.types.tensor_data import TensorData
 
 LossFnType = Literal[
@@ -29,9 +30,9 @@ class LoraConfig(Message, strict=True):
 
     rank: int = 32
     seed: int | None = None
+    train_unembed: bool = True
     train_mlp: bool = True
     train_attn: bool = True
-    train_unembed: bool = True
 
     def __post_init__(self) -> None:
         self.__dict__["rank"] = whole("rank", self.rank, at_least=1)
@@ -63,6 +64,7 @@ class AdamParams(Message, strict=True):
             self.__dict__[name] = finite(name, value, at_most=at_most)
 
 
+@dataclass(frozen=True, init=False, eq=False, repr=False)
 class OptimParams(Data):
     """The parameters of one step of another optimizer: ``OptimParams(type="dimuon", learning_rate=1e-3)``.
 
@@ -83,11 +85,6 @@ class OptimParams(Data):
 
     def __eq__(self, other: object) -> bool:
         return self.__dict__ == other.__dict__ if isinstance(other, OptimParams) else NotImplemented
-
-    if not TYPE_CHECKING:
-
-        def __setattr__(self, name: str, value: object) -> None:
-            raise FrozenInstanceError(f"cannot assign to field {name!r}")
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON object to send."""
@@ -127,7 +124,7 @@ def read_optim_params(given: object) -> AdamParams | OptimParams:
 
 
 @dataclass(frozen=True)
-class OptimizerConfig(Message):
+class OptimizerConfig(Message, strict=True):
     """The optimizer of a model, chosen when the model is made."""
 
     type: str = "adamw"
@@ -137,6 +134,8 @@ class OptimizerConfig(Message):
 class AdamOptimizerConfig(OptimizerConfig):
     """The optimizer AdamW, which is the default."""
 
+    type: str = "adamw"
+
 
 @dataclass(frozen=True)
 class DimuonOptimizerConfig(OptimizerConfig):
@@ -144,6 +143,12 @@ class DimuonOptimizerConfig(OptimizerConfig):
 
     type: str = "dimuon"
     version: int = 1
+
+
+def optimizer_config() -> Any:
+    """Return a dataclass field that holds the optimizer of a model; AdamW by default."""
+    kinds = [AdamOptimizerConfig, DimuonOptimizerConfig]
+    return tagged(OptimizerConfig, kinds, default=AdamOptimizerConfig())
 
 
 @dataclass(frozen=True)
@@ -171,6 +176,7 @@ class SaveWeightsResponse(Message):
     """The path of a saved state, ``tinker://...``."""
 
     path: str
+    type: Literal["save_weights"] | None = None
 
     def get_console_url(self) -> str:
         """The checkpoint's page in the web console of the hosted service."""
@@ -182,6 +188,7 @@ class SaveWeightsForSamplerResponse(Message):
     """The path of saved sampler weights, ``tinker://...``."""
 
     path: str
+    type: Literal["save_weights_for_sampler"] | None = None
 
     def get_console_url(self) -> str:
         """The checkpoint's page in the web console of the hosted service."""
@@ -197,6 +204,7 @@ class SaveWeightsExternalResponse(Message):
     """The path of saved external weights, ``tinker://...``."""
 
     path: str
+    type: Literal["save_weights_external"] | None = None
 
 
 @dataclass(frozen=True)
@@ -204,6 +212,9 @@ class LoadWeightsResponse(Message):
     """The path that was loaded, or None if the server does not repeat it."""
 
     path: str | None = None
+    model_id: str | None = None
+    """The model into which the weights were loaded, if the server says it."""
+    type: Literal["load_weights"] | None = None
 
 
 @dataclass(frozen=True)
@@ -211,6 +222,7 @@ class UnloadModelResponse(Message):
     """The id of the model that was unloaded, or None if the server does not repeat it."""
 
     model_id: str | None = None
+    type: Literal["unload_model"] | None = None
 
 
 def _checkpoint_page(path: str) -> str:
