@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
+from tinkex.exchanged import ErrorRequest, ErrorResponse, request_of
+
 
 class TinkerError(Exception):
     """Base class of all errors of this package."""
@@ -83,8 +85,8 @@ class RequestErrorCategory(str, Enum):
         return cls.Unknown
 
 
-class RequestFailedError(TinkerError):
-    """The server accepted the work, and the work failed. The client does not retry it.
+class RequestFailedError(TinkerError, ValueError):
+    """The server accepted the work, and the work failed. The client does not retry it. Also a ``ValueError``.
 
     ``request_id`` is the server's id of the work. ``category`` says who caused the failure, as the server
     reports it: ``"user"``, ``"server"`` or ``"unknown"``.
@@ -101,101 +103,206 @@ class RequestFailedError(TinkerError):
 
 
 class APIError(TinkerError):
-    """The exchange with the server failed. ``method`` and ``url`` name the request, without any key."""
+    """The exchange with the server failed. ``method`` and ``url`` name the request, without any key.
+
+    ``request`` has both too. It may be given, with a ``method`` and a ``url``, as may ``response`` below: tests and
+    scripts for the official SDK make errors of the requests and responses of httpx.
+    """
 
     sent: bool = True
     """Whether the server may have accepted the request. False only if it certainly accepted none of the tries."""
     repeated: bool = False
     """Whether the server may have accepted an earlier try of the call, so that it answered a repetition."""
+    _request: object = None
 
-    def __init__(self, message: str, *, method: str = "", url: str = "", body: object = None) -> None:
+    def __init__(
+        self, message: str, request: object = None, *, method: str = "", url: str = "", body: object = None
+    ) -> None:
         super().__init__(message)
         self.message = message
-        self.method = method
-        self.url = url
+        self.method = method or str(getattr(request, "method", ""))
+        self.url = url or str(getattr(request, "url", ""))
+        if request is not None:
+            self._request = request
         # Text can be printed and pickled whatever it says; JSON nested too deeply cannot.
         self.body: object = body if is_shallow(body) else None
 
+    @property
+    def request(self) -> Any:
+        """The request: that which was given to the constructor, or one with ``method`` and ``url``."""
+        return self._request or ErrorRequest(self.method, self.url)
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), str(self), self.__dict__)
+        kind = type(self)
+        if kind in _FINAL.values():
+            return final, (_rebuild(kind.__mro__[1], str(self), self.__dict__),)
+        return _rebuild, (kind, str(self), self.__dict__)
 
 
 class APIConnectionError(APIError):
     """The server could not be reached, or the connection broke before the answer was complete."""
 
     def __init__(
-        self, message: str = "Connection error.", *, method: str = "", url: str = "", sent: bool = True
+        self,
+        request: object = None,
+        message: str = "Connection error.",
+        *,
+        method: str = "",
+        url: str = "",
+        sent: bool = True,
     ) -> None:
-        super().__init__(message, method=method, url=url)
+        """Make an error with the ``message``, which may also be the first argument."""
+        if isinstance(request, str):
+            message, request = request, None
+        super().__init__(message, request, method=method, url=url)
         self.sent = sent
 
 
 class APITimeoutError(APIConnectionError):
     """The server did not answer in time."""
 
+    def __init__(self, request: object = None, message: str = "Request timed out.", **options: Any) -> None:
+        """Make an error. The arguments are those of ``APIConnectionError``."""
+        super().__init__(request, message, **options)
 
-class APIResponseValidationError(APIError):
-    """The answer does not follow the protocol."""
+
+class APIResponseValidationError(APIError, ValueError):
+    """The answer does not follow the protocol. Also a ``ValueError``."""
+
+    status_code: int = 200
+    _response: object = None
+
+    def __init__(
+        self,
+        response: object = None,
+        body: object = None,
+        message: str | None = None,
+        *,
+        method: str = "",
+        url: str = "",
+    ) -> None:
+        """Make an error with the ``message``, which may also be the first argument."""
+        if isinstance(response, str):
+            message, response = response, None
+        message = message or "Data returned by API invalid for expected schema."
+        super().__init__(message, request_of(response), method=method, url=url, body=body)
+        if response is not None:
+            self._response = response
+            self.status_code = getattr(response, "status_code", self.status_code)
+
+    @property
+    def response(self) -> Any:
+        """The answer: that which was given to the constructor, or one with the ``body``."""
+        return self._response or ErrorResponse(self.status_code, {}, self.body, self.request)
 
 
 class APIStatusError(APIError):
     """The server answered with a 4xx or 5xx status.
 
     ``status_code``, ``headers`` and ``body`` (decoded JSON, or text if it is not JSON) are those of the answer.
-    ``request_id`` is its ``x-request-id`` header, or None.
+    ``request_id`` is its ``x-request-id`` header, or None. If a future learns a final refusal while its result is
+    asked for, the error is also a ``ValueError``, as with the official SDK.
     """
+
+    status_code: int
+    _response: object = None
 
     def __init__(
         self,
         message: str,
-        *,
-        status_code: int,
+        response: object = None,
         body: object = None,
+        *,
+        status_code: int | None = None,
         headers: Mapping[str, str] | None = None,
         method: str = "",
         url: str = "",
     ) -> None:
-        super().__init__(message, method=method, url=url, body=body)
-        self.status_code = status_code
-        self.headers: dict[str, str] = {k.lower(): v for k, v in (headers or {}).items()}
+        super().__init__(message, request_of(response), method=method, url=url, body=body)
+        if response is not None:
+            self._response = response
+        status = status_code or getattr(response, "status_code", getattr(type(self), "status_code", None))
+        if status is None:
+            raise TypeError("an APIStatusError takes a response or a status_code")
+        self.status_code = status
+        found: Mapping[str, str] = headers or getattr(response, "headers", None) or {}
+        self.headers: dict[str, str] = {name.lower(): value for name, value in found.items()}
         self.request_id: str | None = self.headers.get("x-request-id")
-        self.sent: bool = leaves_open(status_code, body)
+        self.sent: bool = leaves_open(self.status_code, body)
+
+    @property
+    def response(self) -> Any:
+        """The answer: that which was given to the constructor, or one with the status, the headers and the body."""
+        return self._response or ErrorResponse(self.status_code, self.headers, self.body, self.request)
 
 
 class BadRequestError(APIStatusError):
     """400: the request was malformed."""
 
+    status_code: int = 400
+
 
 class AuthenticationError(APIStatusError):
     """401: the credential is missing or was not accepted."""
+
+    status_code: int = 401
 
 
 class BillingError(APIStatusError):
     """402: the account cannot be billed."""
 
+    status_code: int = 402
+
 
 class PermissionDeniedError(APIStatusError):
     """403: the credential does not give access to this resource."""
+
+    status_code: int = 403
 
 
 class NotFoundError(APIStatusError):
     """404: the server does not have this resource."""
 
+    status_code: int = 404
+
 
 class ConflictError(APIStatusError):
     """409: the request conflicts with the present state of the resource."""
+
+    status_code: int = 409
 
 
 class UnprocessableEntityError(APIStatusError):
     """422: the request was read but its content cannot be accepted."""
 
+    status_code: int = 422
+
 
 class RateLimitError(APIStatusError):
     """429: too many requests."""
 
+    status_code: int = 429
+
 
 class InternalServerError(APIStatusError):
     """5xx: the server failed."""
+
+    status_code: int = 500
+
+
+_FINAL: dict[type[APIStatusError], type[APIStatusError]] = {}
+"""For the class of a refusal, a class of the same name that is also a ``ValueError``."""
+
+
+def final(refusal: APIStatusError) -> APIStatusError:
+    """Return ``refusal`` as one that is also a ``ValueError``, which the official SDK raises in its place."""
+    kind = type(refusal)
+    if kind not in _FINAL:
+        _FINAL[kind] = type(
+            kind.__name__, (kind, ValueError), {"__module__": kind.__module__, "__doc__": kind.__doc__}
+        )
+    made: APIStatusError = _rebuild(_FINAL[kind], str(refusal), refusal.__dict__)
+    return made
 
 
 def leaves_open(status_code: int, body: object = None) -> bool:
@@ -241,7 +348,7 @@ def is_shallow(value: object) -> bool:
     return False
 
 
-def _rebuild(kind: type[APIError], text: str, state: dict[str, Any]) -> APIError:
+def _rebuild(kind: type[APIError], text: str, state: dict[str, Any]) -> Any:
     error = kind.__new__(kind, text)
     error.__dict__.update(state)
     return error

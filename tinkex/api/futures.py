@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from tinkex.api.call import encode
-from tinkex.errors import APIResponseValidationError, APIStatusError, RequestFailedError, describe_body
+from tinkex.errors import APIResponseValidationError, APIStatusError, RequestFailedError, describe_body, final
 from tinkex.http.refusal import decode_body, status_error
 from tinkex.http.request import Request
 from tinkex.http.response import JSON, PROTO, Response
@@ -257,7 +257,7 @@ def _read_refusal(transport: Transport, promise: Promise[Any], response: Respons
     refusal = _refusal(response, "/retrieve_future")
     if not fields or status in (402, 429) or status >= 500:
         return Busy(refusal)
-    raise refusal
+    raise final(refusal)
 
 
 def _failed(
