@@ -31,7 +31,7 @@ class BillingEventInfo(Message):
 
 
 @dataclass(frozen=True)
-class TrainingBillingEvent(BillingEventInfo):
+class TrainingBillingEvent(BillingEventInfo, dumped="type token_count"):
     """Tokens of forward and backward passes."""
 
     type: str = "training"
@@ -39,7 +39,7 @@ class TrainingBillingEvent(BillingEventInfo):
 
 
 @dataclass(frozen=True)
-class SamplingPrefillBillingEvent(BillingEventInfo):
+class SamplingPrefillBillingEvent(BillingEventInfo, dumped="type cached token_count"):
     """Tokens of prompts, ``cached`` or not."""
 
     type: str = "sampling_prefill"
@@ -48,7 +48,7 @@ class SamplingPrefillBillingEvent(BillingEventInfo):
 
 
 @dataclass(frozen=True)
-class SamplingSampleBillingEvent(BillingEventInfo):
+class SamplingSampleBillingEvent(BillingEventInfo, dumped="type token_count"):
     """Tokens that were sampled."""
 
     type: str = "sampling_sample"
@@ -56,7 +56,7 @@ class SamplingSampleBillingEvent(BillingEventInfo):
 
 
 @dataclass(frozen=True)
-class CheckpointBillingEvent(BillingEventInfo):
+class CheckpointBillingEvent(BillingEventInfo, dumped="type count"):
     """Operations on checkpoints."""
 
     type: str = "checkpoint"
@@ -64,7 +64,7 @@ class CheckpointBillingEvent(BillingEventInfo):
 
 
 @dataclass(frozen=True)
-class StorageBillingEvent(BillingEventInfo):
+class StorageBillingEvent(BillingEventInfo, dumped="type free gigabyte_hours"):
     """Storage of checkpoints."""
 
     type: str = "storage"
@@ -80,14 +80,13 @@ _EVENTS = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BillingUsageEvent(Message):
     """The usage of one kind in one hour, from ``bucket_start`` (included) to ``bucket_end`` (excluded), in UTC.
 
     Costs are estimates in US dollars.
     """
 
-    event_info: BillingEventInfo = tagged(BillingEventInfo, _EVENTS)
     bucket_start: datetime = moment()
     bucket_end: datetime = moment()
     base_model: str | None = None
@@ -98,6 +97,7 @@ class BillingUsageEvent(Message):
     estimated_cost_usd: float | None = None
     effective_rate_usd_per_million_tokens: float | None = None
     effective_rate_usd_per_gigabyte_month: float | None = None
+    event_info: BillingEventInfo = tagged(BillingEventInfo, _EVENTS)
 
 
 @dataclass(frozen=True)
@@ -119,22 +119,22 @@ class BillingUsageResponse(Message):
     cost_data_through: datetime | None = moment(default=None)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CurrentCheckpointStorageUsageItem(Message):
     """The present storage of the checkpoints of one owner in one project."""
 
-    checkpoint_count: int
-    size_bytes: int
-    size_gigabytes: float
     project_id: str | None = None
     org_user_urn: str | None = None
     user_email: str | None = None
     user_name: str | None = None
+    checkpoint_count: int
+    size_bytes: int
+    size_gigabytes: float
     estimated_monthly_cost_usd: float | None = None
 
 
 @dataclass(frozen=True)
-class CurrentCheckpointStorageUsageResponse(Message):
+class CurrentCheckpointStorageUsageResponse(Message, dumped="effective_rate_usd_per_gigabyte_month data"):
     """Checkpoint storage by project and owner. The figures are one or two hours old."""
 
     data: list[CurrentCheckpointStorageUsageItem]
@@ -142,7 +142,7 @@ class CurrentCheckpointStorageUsageResponse(Message):
 
 
 @dataclass(frozen=True)
-class AuditLogEntry(Message):
+class AuditLogEntry(Message, dumped="timestamp event event_details model_id tinker_path purpose"):
     """An event, such as ``checkpoint_read``. ``event_details`` says who caused it, and what it affected."""
 
     event: str

@@ -26,9 +26,6 @@ EventType = Literal["SESSION_START", "SESSION_END", "UNHANDLED_EXCEPTION", "GENE
 class Answer(Data, strict=False):
     """An answer of the API, which may have more fields on a newer server."""
 
-    def __post_init__(self) -> None:
-        self._read_nested()
-
 
 @dataclass(frozen=True, kw_only=True)
 class HealthResponse(Answer):
@@ -212,14 +209,19 @@ class SessionStartEvent(Answer):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SessionEndEvent(SessionStartEvent):
+class SessionEndEvent(
+    SessionStartEvent, dumped="duration event event_id event_session_index severity timestamp"
+):
     """The telemetry event of the end of a session."""
 
     duration: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnhandledExceptionEvent(SessionStartEvent):
+class UnhandledExceptionEvent(
+    SessionStartEvent,
+    dumped="error_message error_type event event_id event_session_index severity timestamp traceback",
+):
     """The telemetry event of an exception that ended the program, or that a client met."""
 
     error_message: str
@@ -228,7 +230,9 @@ class UnhandledExceptionEvent(SessionStartEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenericEvent(SessionStartEvent):
+class GenericEvent(
+    SessionStartEvent, dumped="event event_id event_name event_session_index severity timestamp event_data"
+):
     """Any other telemetry event."""
 
     event_name: str

@@ -42,7 +42,7 @@ class CustomLossNode(Data):
 
 
 @dataclass(frozen=True)
-class CustomLossGraph(Data):
+class CustomLossGraph(Data, dumped="format nodes"):
     """A traced loss: its nodes in the order in which they run. ``format`` is the version of the encoding."""
 
     nodes: list[CustomLossNode]

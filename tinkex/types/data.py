@@ -12,9 +12,10 @@ import dataclasses
 import functools
 import inspect
 import json
-from collections.abc import Iterable, Mapping
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from tinkex.errors import InputError
 from tinkex.observability.caller_warnings import warn_caller
@@ -143,9 +144,18 @@ class Data(metaclass=_DataType):
     """
 
     _strict = True
+    _dumped: tuple[str, ...] = ()
 
-    def __init_subclass__(cls, *, strict: bool | None = None, own: Iterable[str] = ()) -> None:
-        """Set up a subclass. ``own`` names the fields whose lists nobody can change later, see ``OwnList``."""
+    def __init_subclass__(
+        cls, *, strict: bool | None = None, own: Iterable[str] = (), dumped: str = ""
+    ) -> None:
+        """Set up a subclass.
+
+        ``own`` names the fields whose lists nobody can change later, see ``OwnList``. ``dumped`` names the fields
+        that a dump has, in their order and with spaces between, if that is not the order of the constructor, or if
+        the class has fields of its base class that do not apply to it.
+        """
+        cls._dumped = tuple(dumped.split())
         cls._containers = None
         if strict is not None:
             cls._strict = strict
@@ -154,6 +164,13 @@ class Data(metaclass=_DataType):
         if "__hash__" not in cls.__dict__:
             # ``dataclass`` keeps this method, and else makes one that fails for fields that hold lists.
             cls.__hash__ = Data.__hash__  # type: ignore[method-assign]
+
+    def __post_init__(self) -> None:
+        self._read_nested()
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        """Return the names and values of the fields, so that ``dict(data)`` has them."""
+        return iter(self._items())
 
     def __hash__(self) -> int:
         return hash((type(self), *(_hashable(value) for _, value in self._items())))
@@ -233,16 +250,19 @@ class Data(metaclass=_DataType):
 
     @classmethod
     def _from_mapping(cls: type[D], fields: dict[str, Any]) -> D:
-        """Return the data with these fields. Nested data may be mappings."""
-        hints = _hints(cls)
-        return cls(**{name: _read(hints.get(name), value) for name, value in fields.items()})
+        """Return the data with these fields. The constructor reads those that are mappings."""
+        return cls(**fields)
 
     def _read_nested(self) -> None:
         """Replace mappings by the data classes that the annotations name, and texts by points in time."""
-        for name, hint in _hints(type(self)).items():
-            value = self.__dict__.get(name)
-            if value is not None:
-                self.__dict__[name] = _read(hint, value)
+        fields = self.__dict__
+        for name, read in _readers(type(self)).items():
+            value = fields.get(name)
+            if isinstance(value, (Mapping, list, str)):
+                try:
+                    fields[name] = read(value)
+                except ValueError as error:
+                    raise InputError(f"{type(self).__name__}.{name}: {error}") from None
 
     def _items(self) -> list[tuple[str, Any]]:
         """Return the names and values of all fields."""
@@ -266,19 +286,38 @@ class _How(NamedTuple):
 
 @functools.cache
 def _names(kind: Any) -> tuple[str, ...]:
-    return tuple(field.name for field in dataclasses.fields(kind))
+    return kind._dumped or tuple(field.name for field in dataclasses.fields(kind))
 
 
 @functools.cache
 def _hints(kind: Any) -> dict[str, Any]:
-    return get_type_hints(kind)
+    try:
+        return get_type_hints(kind)
+    except NameError:  # a class of numpy, which is imported only for type checkers
+        return {field.name: field.type for field in dataclasses.fields(kind)}
+
+
+@functools.cache
+def _readers(kind: Any) -> dict[str, Callable[[Any], Any]]:
+    """Return, for each field with nested data, the function that reads it."""
+    readers: dict[str, Callable[[Any], Any]] = {}
+    for field in dataclasses.fields(kind):
+        hint = _hints(kind)[field.name]
+        decoder = field.metadata.get("dataclasses_json", {}).get("decoder")
+        if decoder is not None:
+            readers[field.name] = functools.partial(_decode, decoder)
+        elif datetime in (hint, *get_args(hint)):
+            readers[field.name] = functools.partial(_decode, parse)
+        elif len(inner := list(_data_classes(hint))) == 1:  # the constructors read unions of data classes
+            readers[field.name] = functools.partial(_read, *inner[0])
+    return readers
 
 
 @functools.cache
 def _model_fields(kind: Any) -> dict[str, FieldInfo]:
-    hints = _hints(kind)
+    hints, fields = _hints(kind), {field.name: field for field in dataclasses.fields(kind)}
     found = {}
-    for field in dataclasses.fields(kind):
+    for field in map(fields.__getitem__, _names(kind)):
         factory = None if field.default_factory is dataclasses.MISSING else field.default_factory
         found[field.name] = FieldInfo(hints[field.name], field.default, factory)
     return found
@@ -318,18 +357,26 @@ def _dumped(value: Any, how: _How) -> Any:
     return value
 
 
-def _read(hint: Any, value: Any) -> Any:
-    """Return ``value``, in which mappings are replaced by the data classes that ``hint`` names."""
-    if hint is datetime:
-        return parse(value)
-    if isinstance(hint, type) and issubclass(hint, Data):
-        return hint.model_validate(value)
-    inner = [kind for kind in get_args(hint) if isinstance(kind, type) and issubclass(kind, Data)]
-    if len(inner) != 1 or value is None:
-        return value  # the constructor reads unions of data classes
-    if isinstance(value, (list, tuple)):
-        return [inner[0].model_validate(one) for one in value]
-    return inner[0].model_validate(value) if isinstance(value, Mapping) else value
+def _decode(decoder: Callable[[Any], Any], value: Any) -> Any:
+    return value if value is None else decoder(value)
+
+
+def _data_classes(hint: Any) -> Iterator[tuple[type[Data], Any]]:
+    """Return the data classes in an annotation, each with the type of the list or dict that holds it, or None."""
+    for one in get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,):
+        origin = get_origin(one)
+        kind = get_args(one)[-1] if origin in (list, Sequence, dict) else one
+        if isinstance(kind, type) and issubclass(kind, Data):
+            yield kind, origin
+
+
+def _read(kind: type[Data], holder: Any, value: Any) -> Any:
+    """Return ``value``, in which mappings are replaced by data of the class ``kind``."""
+    if holder is dict and isinstance(value, Mapping):
+        return {name: kind.model_validate(one) for name, one in value.items()}
+    if holder in (list, Sequence) and isinstance(value, (list, tuple)):
+        return [kind.model_validate(one) for one in value]
+    return value if value is None else kind.model_validate(value)
 
 
 def _copied(value: Any) -> Any:

@@ -98,7 +98,7 @@ class ImageChunk(Data):
 
 
 @dataclass(frozen=True)
-class ImageAssetPointerChunk(Data):
+class ImageAssetPointerChunk(Data, dumped="format location expected_tokens type"):
     """An image that the server fetches from ``location``."""
 
     location: str

@@ -31,9 +31,6 @@ from tinkex.types.training import (
 class Body(Data):
     """The body of a request."""
 
-    def __post_init__(self) -> None:
-        self._read_nested()
-
 
 @dataclass(frozen=True, kw_only=True)
 class ClientConfigRequest(Body):

@@ -26,7 +26,10 @@ class Cursor(Message):
 
 
 @dataclass(frozen=True)
-class Checkpoint(Message):
+class Checkpoint(
+    Message,
+    dumped="checkpoint_id checkpoint_type time tinker_path size_bytes public user_metadata expires_at",
+):
     """A saved checkpoint. ``expires_at`` is None if it is kept until it is deleted."""
 
     checkpoint_id: str
@@ -48,7 +51,7 @@ class CheckpointsListResponse(Message):
     cursor: Cursor | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingRun(Message):
     """A model that is or was in training, and its newest checkpoints."""
 
@@ -56,9 +59,9 @@ class TrainingRun(Message):
     base_model: str
     model_owner: str
     is_lora: bool
-    last_request_time: datetime = moment()
     corrupted: bool = False
     lora_rank: int | None = None
+    last_request_time: datetime = moment()
     last_checkpoint: Checkpoint | None = None
     last_sampler_checkpoint: Checkpoint | None = None
     user_metadata: dict[str, str] | None = None

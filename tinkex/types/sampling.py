@@ -242,13 +242,14 @@ class SampleResponse(Data, strict=False):
             logprobs = [None if value != value else value for value in prompt_logprobs_np.tolist()]
         topk = _first(topk_prompt_logprobs, _topk_prompt_logprobs_list)
         self.__dict__.update(
-            sequences=[SampledSequence.model_validate(sequence) for sequence in sequences],
+            sequences=list(sequences),
             prompt_logprobs=logprobs,
             topk_prompt_logprobs=_rows(topk_prompt_logprobs_np) if topk is None else list(topk),
             target_prompt_logprobs=target_prompt_logprobs,
             prompt_cache_hit_tokens=prompt_cache_hit_tokens,
             prompt_alt_tokens=prompt_alt_tokens,
         )
+        self._read_nested()
 
     @property
     def prompt_logprobs_np(self) -> np.ndarray[Any, Any] | None:

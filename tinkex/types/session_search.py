@@ -32,7 +32,11 @@ class AccessibleSearchOwner(Message, strict=True):
 
 
 @dataclass(frozen=True)
-class UserSearchOwner(Message, strict=True):
+class UserSearchOwner(
+    Message,
+    strict=True,
+    dumped="type owner_urns",
+):
     """The sessions of one to ten users, named by their URNs."""
 
     owner_urns: list[str]
@@ -64,7 +68,11 @@ class FailedSessionStatusQuery(Message, strict=True):
 
 
 @dataclass(frozen=True)
-class ClientFinishedSessionStatusQuery(Message, strict=True):
+class ClientFinishedSessionStatusQuery(
+    Message,
+    strict=True,
+    dumped="type reasons",
+):
     """Sessions that their client ended, for one of ``reasons``, or for any reason if that is None."""
 
     reasons: list[ClientSessionFinishReasonType] | None = None
@@ -144,42 +152,42 @@ class SessionStatusReason(Message):
 
 
 @dataclass(frozen=True)
-class ClientSessionFinishSuccess(SessionStatusReason):
+class ClientSessionFinishSuccess(SessionStatusReason, dumped="type"):
     """The client ended the session normally."""
 
     type: str = "success"
 
 
 @dataclass(frozen=True)
-class ClientSessionFinishErrored(SessionStatusReason):
+class ClientSessionFinishErrored(SessionStatusReason, dumped="type"):
     """The client ended the session because of an exception."""
 
     type: str = "errored"
 
 
 @dataclass(frozen=True)
-class ClientSessionFinishInterrupted(SessionStatusReason):
+class ClientSessionFinishInterrupted(SessionStatusReason, dumped="type"):
     """The client was interrupted, for example by Ctrl-C."""
 
     type: str = "interrupted"
 
 
 @dataclass(frozen=True)
-class SessionFailedRequestReason(SessionStatusReason):
+class SessionFailedRequestReason(SessionStatusReason, dumped="type request_id request_type"):
     """The session failed because of the request that ``request_id`` and ``request_type`` name."""
 
     type: str = "request"
 
 
 @dataclass(frozen=True)
-class SessionFailedTrainingRunReason(SessionStatusReason):
+class SessionFailedTrainingRunReason(SessionStatusReason, dumped="type training_run_id"):
     """The session failed because of the model that ``training_run_id`` names."""
 
     type: str = "training_run"
 
 
 @dataclass(frozen=True)
-class SessionFailedSamplingSessionReason(SessionStatusReason):
+class SessionFailedSamplingSessionReason(SessionStatusReason, dumped="type sampling_session_id"):
     """The session failed because of the sampler that ``sampling_session_id`` names."""
 
     type: str = "sampling_session"
@@ -210,28 +218,28 @@ class SessionStatus(Message):
 
 
 @dataclass(frozen=True)
-class SessionActive(SessionStatus):
+class SessionActive(SessionStatus, dumped="type"):
     """The session is active."""
 
     type: str = "active"
 
 
 @dataclass(frozen=True)
-class ClientSessionFinished(SessionStatus):
+class ClientSessionFinished(SessionStatus, dumped="type reason detail"):
     """The client ended the session, for a ``reason`` and with a ``detail``."""
 
     type: str = "client_finished"
 
 
 @dataclass(frozen=True)
-class SessionCancelled(SessionStatus):
+class SessionCancelled(SessionStatus, dumped="type detail"):
     """The session was cancelled from the console, with a ``detail``."""
 
     type: str = "cancelled"
 
 
 @dataclass(frozen=True)
-class SessionFailed(SessionStatus):
+class SessionFailed(SessionStatus, dumped="type category reason message"):
     """The session failed. ``reason`` says because of what, ``category`` who caused it, ``message`` how."""
 
     type: str = "failed"
@@ -240,16 +248,16 @@ class SessionFailed(SessionStatus):
 _STATUSES = (SessionActive, ClientSessionFinished, SessionCancelled, SessionFailed)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SessionSummary(Message):
     """A session that was found. ``status`` is None if it is unknown whether the session is active."""
 
     session_id: str
+    created_at: datetime = moment()
     owner: str
     project_id: str
-    checkpoints_count: int
-    created_at: datetime = moment()
     status: SessionStatus | None = tagged(SessionStatus, _STATUSES, default=None)
+    checkpoints_count: int
     display_name: str | None = None
     user_metadata: dict[str, Any] | None = None
     checkpoint_storage_bytes: int | None = None
