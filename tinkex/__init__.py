@@ -19,7 +19,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from tinkex import auth, metrics, types
-from tinkex._version import __version__
+from tinkex._version import __title__, __version__
 from tinkex.concurrency.futures import APIFuture
 from tinkex.concurrency.supervisor import ClientSupervisor
 from tinkex.config import Config, log_level
@@ -58,7 +58,10 @@ if TYPE_CHECKING:
     from tinkex.download.paths import UnsafeDownloadError
     from tinkex.losses.traced import LossHandle, PerDatumLossFn
     from tinkex.rest_client import RestClient
+    from tinkex.sampling_client import BackcompatSamplingClientFuture
+    from tinkex.training_client import BackcompatTrainingClientFuture
     from tinkex.types import *  # noqa: F403
+    from tinkex.types.options import APIResponse, AsyncAPIResponse, RequestOptions, Timeout
 
 logs.quiet()
 if _level := log_level():
@@ -68,11 +71,15 @@ __all__ = [
     "APIConnectionError",
     "APIError",
     "APIFuture",
+    "APIResponse",
     "APIResponseValidationError",
     "APIStatusError",
     "APITimeoutError",
     "AdminClient",
+    "AsyncAPIResponse",
     "AuthenticationError",
+    "BackcompatSamplingClientFuture",
+    "BackcompatTrainingClientFuture",
     "BadRequestError",
     "BillingError",
     "ClientClosedError",
@@ -90,16 +97,19 @@ __all__ = [
     "PermissionDeniedError",
     "RateLimitError",
     "RequestFailedError",
+    "RequestOptions",
     "RestClient",
     "SamplingClient",
     "ServiceClient",
     "SessionEndedError",
     "SessionInfo",
     "SessionManager",
+    "Timeout",
     "TinkerError",
     "TrainingClient",
     "UnprocessableEntityError",
     "UnsafeDownloadError",
+    "__title__",
     "__version__",
     "auth",
     "metrics",
@@ -108,10 +118,16 @@ __all__ = [
 __all__ += types.__all__
 
 _LATER = {
+    "APIResponse": "tinkex.types.options",
     "AdminClient": "tinkex.admin_client",
+    "AsyncAPIResponse": "tinkex.types.options",
+    "BackcompatSamplingClientFuture": "tinkex.sampling_client",
+    "BackcompatTrainingClientFuture": "tinkex.training_client",
     "LossHandle": "tinkex.losses.traced",
     "PerDatumLossFn": "tinkex.losses.traced",
+    "RequestOptions": "tinkex.types.options",
     "RestClient": "tinkex.rest_client",
+    "Timeout": "tinkex.types.options",
     "UnsafeDownloadError": "tinkex.download.paths",
     **dict.fromkeys(types.__all__, "tinkex.types"),
 }

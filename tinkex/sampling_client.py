@@ -300,6 +300,10 @@ class SamplingClient(Created, QueueStateObserver):
         self._in_flight.close()
 
 
+BackcompatSamplingClientFuture = SamplingClient
+"""The official SDK's name for a client that may still be in the making."""
+
+
 def _length(prompt: ModelInput) -> int | None:
     """The number of tokens of a prompt; None for one with images or audio, whose tokens the server counts."""
     text_only = all(isinstance(chunk, EncodedTextChunk) for chunk in prompt.chunks)

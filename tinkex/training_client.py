@@ -481,6 +481,10 @@ class TrainingClient(Created, QueueStateObserver):
         return self._submit("load_state", load)
 
 
+BackcompatTrainingClientFuture = TrainingClient
+"""The official SDK's name for a client that may still be in the making."""
+
+
 def _remember_checkpoint(queue: RequestQueue, results: Sequence[SaveWeightsResponse]) -> SaveWeightsResponse:
     [saved] = results
     queue.checkpoint = saved.path

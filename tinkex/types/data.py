@@ -161,7 +161,7 @@ class Data(metaclass=_DataType):
             cls._strict = strict
         for name in own:
             setattr(cls, name, OwnList(name, cls.__dict__.get(name, dataclasses.MISSING)))
-        if "__hash__" not in cls.__dict__:
+        if cls.__dict__.get("__hash__") is None:
             # ``dataclass`` keeps this method, and else makes one that fails for fields that hold lists.
             cls.__hash__ = Data.__hash__  # type: ignore[method-assign]
 

@@ -188,6 +188,10 @@ class SampledSequence(Data, strict=False):
             topk_logprobs=_rows(topk_logprobs_np) if topk is None else list(topk),
         )
 
+    @classmethod
+    def _from_mapping(cls, fields: dict[str, Any]) -> SampledSequence:
+        return cls(**_with_pairs(fields, "topk_logprobs"))
+
     @property
     def tokens_np(self) -> np.ndarray[Any, Any]:
         """``tokens`` as int32, shape ``(n,)``. Needs numpy."""
@@ -261,6 +265,10 @@ class SampleResponse(Data, strict=False):
         """``topk_prompt_logprobs`` as two matrices. Needs numpy."""
         return _matrices(self.topk_prompt_logprobs)
 
+    @classmethod
+    def _from_mapping(cls, fields: dict[str, Any]) -> SampleResponse:
+        return cls(**_with_pairs(fields, "topk_prompt_logprobs"))
+
     def with_sequence_ids(self, ids: Sequence[str]) -> SampleResponse:
         """Return the same answer with these ids on its sequences, in order."""
         named = [replace(sequence, sequence_id=name) for sequence, name in zip(self.sequences, ids)]
@@ -297,6 +305,12 @@ def _matrices(rows: TopkRows | None) -> TopkLogprobs | None:
         if row:
             token_ids[at, : len(row)], logprobs[at, : len(row)] = zip(*row)
     return TopkLogprobs(token_ids, logprobs)
+
+
+def _with_pairs(fields: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return ``fields`` with pairs in the rows of ``name``, which has lists in JSON."""
+    rows = fields.get(name)
+    return fields if rows is None else {**fields, name: [row and list(map(tuple, row)) for row in rows]}
 
 
 def _rows(matrices: TopkLogprobs | None) -> TopkRows | None:

@@ -163,6 +163,17 @@ class ForwardBackwardOutput(Data):
     loss_fn_outputs: list[LossFnOutput]
     metrics: dict[str, float] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Do nothing: the outputs of a result are tensors already, and there are many."""
+
+    @classmethod
+    def _from_mapping(cls, fields: dict[str, Any]) -> ForwardBackwardOutput:
+        outputs = [
+            {name: TensorData.model_validate(tensor) for name, tensor in output.items()}
+            for output in fields.get("loss_fn_outputs", [])
+        ]
+        return cls(**{**fields, "loss_fn_outputs": outputs})
+
 
 @dataclass(frozen=True)
 class OptimStepResponse(Message):
