@@ -96,7 +96,17 @@ def test_other_refusals_are_final(
     with pytest.raises(tinkex.APIStatusError) as caught:
         sample(sampler)
     assert caught.value.status_code == status
+    assert isinstance(caught.value, ValueError)  # as with the official SDK
     assert len(server.requests.to("/retrieve_future")) == 1
+
+
+def test_a_refusal_of_the_request_itself_is_no_value_error(
+    server: ScriptedServer, sampler: tinkex.SamplingClient
+) -> None:
+    server.on("/asample", 404)
+    with pytest.raises(tinkex.NotFoundError) as caught:
+        sample(sampler)
+    assert not isinstance(caught.value, ValueError)
 
 
 def test_a_result_announced_without_a_size_is_fetched(

@@ -62,7 +62,7 @@ PARAMS = types.SamplingParams(max_tokens=4, stop=["a"])
             '"optimizer_config":{"type":"adamw"},"is_lora":null,"lora_rank":null,"model_name":null}',
         ),
         (
-            types.FuturesRetrieveResponse(completions=[{"state": "failed", "request_id": "r"}], cursor=3),
+            types.FuturesRetrieveResponse(completions=[types.FutureFailed(request_id="r")], cursor=3),
             '{"completions":[{"state":"failed","request_id":"r"}],"cursor":3}',
         ),
     ],
@@ -143,7 +143,7 @@ def test_what_is_not_valid_is_an_input_error(kind: type[Data], bad: Any) -> None
     with pytest.raises(tinkex.InputError):
         kind.model_validate(bad)
     if isinstance(bad, dict):
-        with pytest.raises(ValueError, match="."):
+        with pytest.raises(tinkex.InputError):
             kind.model_validate_json(json.dumps(bad))
 
 
@@ -152,12 +152,6 @@ def test_unknown_arguments_are_ignored_where_nothing_is_lost() -> None:
         params = types.SamplingParams(max_tokens=4, min_p=0.5)  # type: ignore[call-arg]
     assert params == types.SamplingParams(max_tokens=4)
     assert caught[0].filename == __file__
-    assert (
-        "min_p"
-        in inspect.getsource(
-            inspect.getmodule(test_unknown_arguments_are_ignored_where_nothing_is_lost)
-        ).splitlines()[caught[0].lineno - 1]
-    )
     with pytest.raises(tinkex.InputError, match="AdamParams has no lr"):
         types.AdamParams(lr=1e-3)  # type: ignore[call-arg]
     with pytest.raises(tinkex.InputError, match="format"):
