@@ -92,7 +92,12 @@ class _DataType(type):
         return _model_fields(cls)
 
     def _find_containers(cls) -> tuple[str, ...]:
-        """Return the names of the fields that hold lists or mappings, which may be the caller's."""
+        """Return the names of the fields that hold lists or mappings, which may be the caller's.
+
+        A constructor that a class defines itself copies them itself.
+        """
+        if not cls.__dataclass_params__.init:  # type: ignore[attr-defined]
+            return ()
         return tuple(
             field.name
             for field in dataclasses.fields(cls)  # type: ignore[arg-type]

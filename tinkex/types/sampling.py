@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from tinkex.errors import InputError
@@ -179,13 +180,12 @@ class SampledSequence(Data, strict=False):
 
         The arguments with an underscore are those of the official SDK, whose users' tests give them.
         """
-        topk = _first(topk_logprobs, _topk_logprobs_list)
         self.__dict__.update(
             stop_reason=stop_reason,
-            tokens=_listed(_first(tokens, _tokens_list, tokens_np, [])),
-            logprobs=_listed(_first(logprobs, _logprobs_list, logprobs_np)),
+            tokens=_listed(tokens, _tokens_list, tokens_np) or [],
+            logprobs=_listed(logprobs, _logprobs_list, logprobs_np),
             sequence_id=sequence_id,
-            topk_logprobs=_rows(topk_logprobs_np) if topk is None else list(topk),
+            topk_logprobs=_rows(topk_logprobs, _topk_logprobs_list, topk_logprobs_np),
         )
 
     @classmethod
@@ -241,14 +241,15 @@ class SampleResponse(Data, strict=False):
 
         NaN in an array stands for None. The arguments with an underscore are those of the official SDK.
         """
-        logprobs = _listed(_first(prompt_logprobs, _prompt_logprobs_list))
+        logprobs = _listed(prompt_logprobs, _prompt_logprobs_list, None)
         if logprobs is None and prompt_logprobs_np is not None:
             logprobs = [None if value != value else value for value in prompt_logprobs_np.tolist()]
-        topk = _first(topk_prompt_logprobs, _topk_prompt_logprobs_list)
         self.__dict__.update(
             sequences=list(sequences),
             prompt_logprobs=logprobs,
-            topk_prompt_logprobs=_rows(topk_prompt_logprobs_np) if topk is None else list(topk),
+            topk_prompt_logprobs=_rows(
+                topk_prompt_logprobs, _topk_prompt_logprobs_list, topk_prompt_logprobs_np
+            ),
             target_prompt_logprobs=target_prompt_logprobs,
             prompt_cache_hit_tokens=prompt_cache_hit_tokens,
             prompt_alt_tokens=prompt_alt_tokens,
@@ -271,20 +272,21 @@ class SampleResponse(Data, strict=False):
 
     def with_sequence_ids(self, ids: Sequence[str]) -> SampleResponse:
         """Return the same answer with these ids on its sequences, in order."""
-        named = [replace(sequence, sequence_id=name) for sequence, name in zip(self.sequences, ids)]
-        return replace(self, sequences=named)
+        # ``dataclasses.replace`` would copy all lists once more.
+        named = copy.copy(self)
+        named.__dict__["sequences"] = sequences = list(map(copy.copy, self.sequences))
+        for sequence, name in zip(sequences, ids):
+            sequence.__dict__["sequence_id"] = name
+        return named
 
 
-def _first(*values: Any) -> Any:
-    """Return the first of ``values`` that is not None."""
-    return next((value for value in values if value is not None), None)
-
-
-def _listed(values: Any) -> list[Any] | None:
-    """Return a new list of the values of a sequence or an array."""
+def _listed(values: Any, private: Any, array: Any) -> list[Any] | None:
+    """Return a new list of the first argument that is not None."""
     if values is None:
-        return None
-    return values.tolist() if hasattr(values, "tolist") else list(values)
+        if private is None:
+            return None if array is None else array.tolist()
+        values = private
+    return list(values)
 
 
 def _floats(values: Sequence[float | None]) -> np.ndarray[Any, Any]:
@@ -313,12 +315,16 @@ def _with_pairs(fields: dict[str, Any], name: str) -> dict[str, Any]:
     return fields if rows is None else {**fields, name: [row and list(map(tuple, row)) for row in rows]}
 
 
-def _rows(matrices: TopkLogprobs | None) -> TopkRows | None:
-    """Return the rows of two matrices as lists, without their empty cells."""
+def _rows(rows: TopkRows | None, private: TopkRows | None, matrices: TopkLogprobs | None) -> TopkRows | None:
+    """Return new lists of the first argument that is not None; of matrices, without their empty cells."""
+    if rows is None:
+        rows = private
+    if rows is not None:
+        return [row and list(row) for row in rows]
     if matrices is None:
         return None
-    rows = [
+    cells = [
         [cell for cell in zip(ids, logprobs) if cell != (0, EMPTY_LOGPROB)]
         for ids, logprobs in zip(matrices.token_ids.tolist(), matrices.logprobs.tolist())
     ]
-    return [row or None for row in rows]
+    return [row or None for row in cells]
