@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import threading
 import warnings
 from datetime import datetime, timezone
 from typing import Any
@@ -218,3 +219,50 @@ def test_sequences_of_arrays_are_those_of_lists() -> None:
     response = types.SampleResponse([sequence], np.array([np.nan, -0.5], np.float32))
     assert response.prompt_logprobs == [None, -0.5]
     assert response == types.SampleResponse(sequences=[sequence], _prompt_logprobs_list=[None, -0.5])
+
+
+def test_names_of_the_official_sdk_for_annotations() -> None:
+    timeout = tinkex.Timeout(5.0, read=3.0)
+    assert (timeout.connect, timeout.read, timeout.write, timeout.pool) == (5.0, 3.0, 5.0, 5.0)
+    assert tinkex.Timeout(timeout, pool=None) == tinkex.Timeout(connect=5.0, read=3.0, write=5.0)
+    with pytest.raises(TypeError, match="total"):
+        tinkex.Timeout(total=1.0)
+    options: tinkex.RequestOptions = {"max_retries": 2, "timeout": timeout}
+    assert options["timeout"] is timeout
+    assert tinkex.BackcompatSamplingClientFuture is tinkex.SamplingClient
+    assert tinkex.__title__ == "tinkex"
+
+
+def test_dictionaries_are_taken_where_data_is_expected() -> None:
+    with tinkex.ServiceClient(base_url="local://") as service:
+        training = service.create_lora_training_client("tinkex/byte-lm", rank=4)
+        datum: Any = {
+            "model_input": {"chunks": [{"type": "encoded_text", "tokens": [72, 101]}]},
+            "loss_fn_inputs": {"target_tokens": [101, 108], "weights": {"data": [1, 1], "dtype": "int64"}},
+        }
+        output = training.forward_backward([datum], "cross_entropy")
+        training.optim_step({"learning_rate": 1e-4}).result(60)  # type: ignore[arg-type]
+        assert output.result(60).loss_fn_outputs[0]["logprobs"].shape == [2]
+        sampler: Any = service.create_sampling_client(base_model="tinkex/byte-lm")
+        sampled = sampler.sample(datum["model_input"], 1, {"max_tokens": 4.0}, include_prompt_logprobs=True)
+        assert len(sampled.result(60).sequences[0].tokens) == 4
+
+
+def test_tensors_replaced_after_the_call_are_not_sent() -> None:
+    replaced = threading.Event()
+
+    def loss(data: Any, logprobs: Any) -> Any:
+        assert replaced.wait(60)
+        return 0.0, {}, [0 * each for each in logprobs]
+
+    with tinkex.ServiceClient(base_url="local://") as service:
+        training = service.create_lora_training_client("tinkex/byte-lm", rank=4)
+        datum = types.Datum(
+            types.ModelInput.from_ints([72] * 8), {"target_tokens": [72] * 8, "weights": [1.0] * 8}
+        )
+        training.forward_backward_custom([datum], loss)
+        output = training.forward([datum], "cross_entropy")  # is sent when the custom loss has been computed
+        assert isinstance(datum.loss_fn_inputs, dict)
+        datum.loss_fn_inputs["weights"] = types.TensorData([0.0] * 8)
+        replaced.set()
+        assert output.result(60).metrics["loss:sum"] > 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Generic, TypedDict, TypeVar
 
 R = TypeVar("R")
@@ -20,10 +20,11 @@ class Timeout:
 
     def __init__(self, timeout: float | Timeout | None = None, **times: float | None) -> None:
         """Take ``timeout`` for each of ``connect``, ``read``, ``write`` and ``pool`` that ``times`` does not name."""
-        unknown = times.keys() - self.__annotations__
+        names = [field.name for field in fields(self)]
+        unknown = times.keys() - names
         if unknown:
             raise TypeError(f"Timeout has no {', '.join(sorted(unknown))}")
-        for name in self.__annotations__:
+        for name in names:
             default = getattr(timeout, name) if isinstance(timeout, Timeout) else timeout
             object.__setattr__(self, name, times.get(name, default))
 
