@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, Union, get_args, get
 
 from tinkex.errors import InputError
 from tinkex.observability.caller_warnings import warn_caller
+from tinkex.types.descriptors import Made, OwnList
 from tinkex.types.times import parse
 
 D = TypeVar("D", bound="Data")
@@ -34,28 +35,6 @@ class FieldInfo(NamedTuple):
     def is_required(self) -> bool:
         """Return whether the constructor needs a value for this field."""
         return self.default is dataclasses.MISSING and self.default_factory is None
-
-
-class OwnList:
-    """A dataclass field that holds a copy of the caller's list, and gives a new list at each access.
-
-    So nobody can change the list later. Values that are not lists or tuples are kept as they are.
-    """
-
-    def __init__(self, name: str, default: Any) -> None:
-        self._name = name
-        self._default = default
-
-    def __get__(self, instance: Any, owner: Any) -> Any:
-        if instance is None:
-            if self._default is dataclasses.MISSING:
-                raise AttributeError(self._name)  # tells ``dataclass`` that the field has no default
-            return self._default
-        value = instance.__dict__[self._name]
-        return list(value) if isinstance(value, tuple) else value
-
-    def __set__(self, instance: Any, value: Any) -> None:
-        instance.__dict__[self._name] = tuple(value) if isinstance(value, list) else value
 
 
 class _DataType(type):
@@ -122,22 +101,6 @@ class _DataType(type):
             raise error
         warn_caller(f"{cls.__name__} has no {', '.join(unknown)}, which is ignored", UserWarning)
         return known
-
-
-class Made:
-    """The base class of descriptors that make the value of a dataclass field at each access."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    def __get__(self, instance: Any, owner: Any) -> Any:
-        if instance is None:
-            raise AttributeError(self.name)  # tells ``dataclass`` that the field has no default
-        return self.make(instance)
-
-    def make(self, instance: Any) -> Any:
-        """Return the value."""
-        raise NotImplementedError
 
 
 class Data(metaclass=_DataType):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tinkex.errors import InputError
 from tinkex.types.checks import content, pack_tokens, tag, unpack, whole
-from tinkex.types.data import Data, Made
+from tinkex.types.data import Data
+from tinkex.types.descriptors import Made
 from tinkex.types.dmel import DmelChunk
 
 ImageFormat = Literal["png", "jpeg"]

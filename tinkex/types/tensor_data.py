@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tinkex.errors import InputError
 from tinkex.types.checks import unpack
-from tinkex.types.data import Data, Made
+from tinkex.types.data import Data
+from tinkex.types.descriptors import Made
 
 if TYPE_CHECKING:
     import numpy as np
