@@ -26,7 +26,7 @@ from tinkex.training import create_model, forward_backward
 from tinkex.training.call import Call, Request, single
 from tinkex.training.request_queue import RequestQueue
 from tinkex.types import console
-from tinkex.types.checks import tinker_path, whole
+from tinkex.types.checks import integral, tinker_path
 from tinkex.types.datum import Datum
 from tinkex.types.retry import RetryConfig
 from tinkex.types.training import (
@@ -250,7 +250,7 @@ class TrainingClient(Created, QueueStateObserver):
                 path = training.save_state("step-0", ttl_seconds=24 * 3600).result().path
                 again = service.create_training_client_from_state_with_optimizer(path)
         """
-        _check_checkpoint(name, ttl_seconds)
+        ttl_seconds = _checked_ttl(name, ttl_seconds)
         save = partial(
             api.save_weights,
             name=name,
@@ -303,7 +303,7 @@ class TrainingClient(Created, QueueStateObserver):
                 path = training.save_weights_for_sampler("trained").result().path
                 sampler = service.create_sampling_client(path)
         """
-        _check_checkpoint(name, ttl_seconds)
+        ttl_seconds = _checked_ttl(name, ttl_seconds)
         save = partial(
             api.save_weights_for_sampler,
             name=name,
@@ -324,7 +324,7 @@ class TrainingClient(Created, QueueStateObserver):
         ``age_encryption_recipients`` are the public keys of those for whom the files are encrypted (with
         ``age``); without any they are not encrypted. ``ttl_seconds`` is as in ``save_state``.
         """
-        _check_checkpoint(name, ttl_seconds)
+        ttl_seconds = _checked_ttl(name, ttl_seconds)
         recipients = None if age_encryption_recipients is None else list(age_encryption_recipients)
         save = partial(
             api.save_weights_external,
@@ -538,11 +538,10 @@ def _checked_loss(loss_fn: str, config: Mapping[str, float | str] | None) -> Map
     return dict(config) if config else None
 
 
-def _check_checkpoint(name: str, ttl_seconds: int | None) -> None:
+def _checked_ttl(name: str, ttl_seconds: int | None) -> int | None:
     if not isinstance(name, str) or not name or "/" in name or name in (".", ".."):
         raise InputError(f"a checkpoint's name must be text without '/', not {name!r}")
-    if ttl_seconds is not None:
-        whole("ttl_seconds", ttl_seconds, at_least=3600)
+    return None if ttl_seconds is None else integral("ttl_seconds", ttl_seconds, at_least=3600)
 
 
 def _copied(user_metadata: Mapping[str, str] | None) -> dict[str, str] | None:

@@ -16,20 +16,11 @@ LARGEST = 2**63 - 1
 
 
 def whole(name: str, value: Any, *, at_least: int) -> int:
-    """Return ``value`` as an int. It is a whole number of ``at_least`` or more that fits into 64 bits, and no bool.
-
-    A float that is a whole number, such as 4.0, is one.
-    """
-    number = value
-    if not isinstance(value, (int, str)) and not hasattr(value, "__index__"):
-        try:
-            number = int(value) if value == int(value) else None
-        except (TypeError, ValueError, OverflowError):
-            number = None
-    if isinstance(value, bool) or number is None or not hasattr(number, "__index__"):
+    """Return ``value`` as an int. It is a whole number of ``at_least`` or more that fits into 64 bits, and no bool."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise InputError(f"{name} must be a whole number, not {value!r}")
     try:
-        number = int(number)
+        number = int(value)
     except TypeError:  # an array of several numbers
         raise InputError(f"{name} must be a whole number, not {value!r}") from None
     if number < at_least:
@@ -37,6 +28,15 @@ def whole(name: str, value: Any, *, at_least: int) -> int:
     if number > LARGEST:
         raise InputError(f"{name} must be {LARGEST} or less")
     return number
+
+
+def integral(name: str, value: Any, *, at_least: int) -> int:
+    """Return ``value`` as an int. It is as ``whole`` takes it, or a float without a fraction, such as 4.0."""
+    if hasattr(value, "__float__") and not hasattr(value, "__index__"):
+        number = float(value)
+        if number.is_integer():
+            return whole(name, int(number), at_least=at_least)
+    return whole(name, value, at_least=at_least)
 
 
 def finite(name: str, value: Any, *, at_least: float = 0.0, at_most: float = math.inf) -> float:
@@ -92,7 +92,7 @@ def pack_tokens(tokens: Sequence[int]) -> bytes:
         packed = struct.pack(f"<{len(listed)}i", *listed)
     except (TypeError, OverflowError, struct.error) as error:
         if isinstance(listed, Sequence) and not isinstance(listed, str) and any(map(_is_float, listed)):
-            return pack_tokens([whole("one of the token ids", one, at_least=0) for one in listed])
+            return pack_tokens([integral("one of the token ids", one, at_least=0) for one in listed])
         raise InputError(f"{_TOKENS}: {error}") from None
     # The top bit of every fourth byte is a sign, and bytes with it are not ASCII. This is far cheaper than min().
     if not packed[3::4].isascii():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from tinkex.errors import InputError
-from tinkex.types.checks import content, pack_tokens, tag, unpack, whole
+from tinkex.types.checks import content, integral, pack_tokens, tag, unpack
 from tinkex.types.data import Data
 from tinkex.types.descriptors import Made
 from tinkex.types.dmel import DmelChunk
@@ -209,7 +209,7 @@ def _check_image(chunk: ImageChunk | ImageAssetPointerChunk) -> None:
     if chunk.format not in ("png", "jpeg"):
         raise InputError(f"image format must be 'png' or 'jpeg', not {chunk.format!r}")
     if chunk.expected_tokens is not None:
-        chunk.__dict__["expected_tokens"] = whole("expected_tokens", chunk.expected_tokens, at_least=0)
+        chunk.__dict__["expected_tokens"] = integral("expected_tokens", chunk.expected_tokens, at_least=0)
 
 
 def _image_length(expected_tokens: int | None) -> int:

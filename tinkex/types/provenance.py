@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tinkex.errors import InputError
-from tinkex.types.checks import whole
+from tinkex.types.checks import integral
 from tinkex.types.data import Data
 
 
@@ -25,7 +25,7 @@ class ProvenanceSpan(Data):
         if not isinstance(self.sequence_id, str) or not self.sequence_id:
             raise InputError(f"sequence_id must be the id of a sampled sequence, not {self.sequence_id!r}")
         for name, value in (("offset", self.offset), ("length", self.length)):
-            self.__dict__[name] = whole(name, value, at_least=0)
+            self.__dict__[name] = integral(name, value, at_least=0)
 
 
 class PromptProvenanceSpan(ProvenanceSpan):

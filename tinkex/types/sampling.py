@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from tinkex.errors import InputError
-from tinkex.types.checks import finite, whole
+from tinkex.types.checks import finite, integral
 from tinkex.types.data import Data
 from tinkex.types.model_input import ModelInput
 from tinkex.types.tensor_data import TensorData
@@ -45,12 +45,12 @@ class SamplingParams(Data, strict=False, own=("stop",)):
         checked: dict[str, Any] = {
             "temperature": finite("temperature", self.temperature),
             "top_p": finite("top_p", self.top_p, at_most=1.0),
-            "top_k": whole("top_k", self.top_k, at_least=-1),
+            "top_k": integral("top_k", self.top_k, at_least=-1),
         }
         if self.max_tokens is not None:
-            checked["max_tokens"] = whole("max_tokens", self.max_tokens, at_least=1)
+            checked["max_tokens"] = integral("max_tokens", self.max_tokens, at_least=1)
         if self.seed is not None:
-            checked["seed"] = whole("seed", self.seed, at_least=-(2**63))
+            checked["seed"] = integral("seed", self.seed, at_least=-(2**63))
         if self.stop is not None and not isinstance(self.stop, str):
             checked["stop"] = _stop(self.stop)
         self.__dict__.update(checked)
@@ -70,7 +70,7 @@ def _stop(given: Any) -> tuple[Any, ...]:
     texts = sum(isinstance(item, str) for item in items)
     if texts not in (0, len(items)):
         raise InputError("stop must be all strings or all token ids")
-    return items if texts else tuple(whole("a stop token", item, at_least=0) for item in items)
+    return items if texts else tuple(integral("a stop token", item, at_least=0) for item in items)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,15 +111,15 @@ class SampleRequest(Data):
         checked: dict[str, Any] = {
             "prompt": ModelInput.model_validate(self.prompt),
             "sampling_params": SamplingParams.model_validate(self.sampling_params),
-            "num_samples": whole("num_samples", self.num_samples, at_least=1),
+            "num_samples": integral("num_samples", self.num_samples, at_least=1),
         }
         for name in ("topk_prompt_logprobs", "topk_sample_logprobs", "prompt_alt_tokens_k"):
-            checked[name] = whole(name, getattr(self, name), at_least=0)
+            checked[name] = integral(name, getattr(self, name), at_least=0)
         if self.prompt_logprobs_last_n is not None:
             if not self.prompt_logprobs:
                 raise InputError("prompt_logprobs_last_n needs include_prompt_logprobs=True")
             name = "prompt_logprobs_last_n"
-            checked[name] = whole(name, self.prompt_logprobs_last_n, at_least=1)
+            checked[name] = integral(name, self.prompt_logprobs_last_n, at_least=1)
         self.__dict__.update(checked)
         if not self.prompt.chunks:
             raise InputError("prompt is empty")

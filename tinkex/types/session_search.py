@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Literal, get_args
 
 from tinkex.errors import InputError
-from tinkex.types.checks import whole
+from tinkex.types.checks import integral
 from tinkex.types.data import Data
 from tinkex.types.message import Message
 from tinkex.types.tagged import tagged
@@ -115,7 +115,7 @@ class SessionSearchRequest(Data):
     cursor: SessionSearchCursor | None = None
 
     def __post_init__(self) -> None:
-        self.__dict__["limit"] = whole("limit", self.limit, at_least=1)
+        self.__dict__["limit"] = integral("limit", self.limit, at_least=1)
         if self.limit > 200:
             raise InputError(f"limit must be 200 or less, not {self.limit!r}")
         if self.display_name == "":

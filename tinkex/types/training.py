@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from tinkex.errors import InputError
 from tinkex.types import console
-from tinkex.types.checks import finite, tag, whole
+from tinkex.types.checks import finite, integral, tag
 from tinkex.types.data import Data
 from tinkex.types.message import Message
 from tinkex.types.tagged import tagged
@@ -35,9 +35,9 @@ class LoraConfig(Message, strict=True):
     train_attn: bool = True
 
     def __post_init__(self) -> None:
-        self.__dict__["rank"] = whole("rank", self.rank, at_least=1)
+        self.__dict__["rank"] = integral("rank", self.rank, at_least=1)
         if self.seed is not None:
-            self.__dict__["seed"] = whole("seed", self.seed, at_least=-(2**63))
+            self.__dict__["seed"] = integral("seed", self.seed, at_least=-(2**63))
         if not (self.train_mlp or self.train_attn or self.train_unembed):
             raise InputError("at least one of train_mlp, train_attn and train_unembed must be True")
 
