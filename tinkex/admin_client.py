@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import date, datetime
 
 from tinkex.api import admin as api
-from tinkex.concurrency.futures import APIFuture, awaited
+from tinkex.concurrency.futures import APIFuture
+from tinkex.concurrency.twins import awaited
 from tinkex.errors import InputError
 from tinkex.rest.base import RestBase
 from tinkex.types import times

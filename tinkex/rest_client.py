@@ -10,7 +10,8 @@ from pathlib import Path
 from tinkex.admin_client import AdminClient
 from tinkex.api import identity, info
 from tinkex.api import rest as api
-from tinkex.concurrency.futures import APIFuture, awaited
+from tinkex.concurrency.futures import APIFuture
+from tinkex.concurrency.twins import awaited
 from tinkex.download import checkpoint as download
 from tinkex.download.fetch import Fetcher
 from tinkex.download.progress import Progress, Tracker

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from tinkex import tokenizers
 from tinkex.api import sampling as api
-from tinkex.concurrency.futures import APIFuture, awaited
-from tinkex.concurrency.supervisor import Created
+from tinkex.concurrency.created import Created
+from tinkex.concurrency.futures import APIFuture
+from tinkex.concurrency.twins import awaited
 from tinkex.config import Config
-from tinkex.errors import APIResponseValidationError, InputError, NotFoundError
+from tinkex.errors import APIResponseValidationError, ClientClosedError, InputError, NotFoundError
 from tinkex.polling.queue_state import QueueStateObserver
 from tinkex.sampling.in_flight import SamplesInFlight
 from tinkex.session.session import AttachedSession, Session
@@ -64,7 +65,7 @@ class SamplingClient(Created, QueueStateObserver):
         self._record_stability_info = record_stability_info
         self._in_flight = SamplesInFlight(session, sampling_session_id, self._retry, 0 if is_maker else None)
 
-    def __repr__(self) -> str:
+    def _described(self) -> str:
         return f"SamplingClient({self.sampling_session_id!r})"
 
     @classmethod
@@ -219,6 +220,8 @@ class SamplingClient(Created, QueueStateObserver):
 
     async def get_base_model_async(self) -> str:
         """A coroutine that returns the name of the base model that is sampled from."""
+        if self._creation is not None:
+            await self._creation.over()
         return await self._session.start(self.get_base_model)
 
     def get_tokenizer(self) -> Tokenizer:
@@ -297,7 +300,8 @@ class SamplingClient(Created, QueueStateObserver):
 
     def close(self) -> None:
         """Send nothing more. Calls without a result raise ``ClientClosedError``."""
-        self._in_flight.close()
+        if not self._given_up(ClientClosedError("the sampling client was closed while it was being made")):
+            self._in_flight.close()
 
 
 BackcompatSamplingClientFuture = SamplingClient

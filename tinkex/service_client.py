@@ -8,8 +8,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from tinkex.api.models import State
-from tinkex.concurrency.futures import APIFuture, blocking, finished, future_of
+from tinkex.concurrency.futures import APIFuture, finished
 from tinkex.concurrency.supervisor import ClientSupervisor
+from tinkex.concurrency.twins import blocking, creating, future_of
 from tinkex.config import Config
 from tinkex.errors import InputError
 from tinkex.observability.caller_warnings import warn_caller
@@ -40,6 +41,12 @@ class ServiceClient:
     ``APIError`` is raised, and nothing is left behind. The ``create_...`` methods block until the new
     client is ready. Their ``_async`` twins return a future of the client at once, so that several clients
     can be made at the same time.
+
+    On a thread that runs an event loop, such as that of a coroutine or of a notebook, the ``create_...`` methods
+    do not block either. They return at once a client that is still being made: ``await client`` and
+    ``client.result()`` give it when it is ready, and its first use waits for that. Each of these raises the error
+    if the client cannot be made. All other methods that are said to block do so on an event loop, too;
+    their twins do not.
 
     Use a service in a ``with`` block, or call ``close()``. A service that is not closed ends its session
     at interpreter exit. It also ends the session when SIGTERM kills the process, unless the program
@@ -155,7 +162,7 @@ class ServiceClient:
         """Ask for the models on offer without blocking; returns a future of them at once."""
         return self._session.start(self.get_server_capabilities)
 
-    @blocking
+    @creating(TrainingClient)
     def create_lora_training_client(
         self,
         base_model: str,
@@ -202,7 +209,7 @@ class ServiceClient:
                 clients = [future.result(timeout=60) for future in futures]
         """
 
-    @blocking
+    @creating(TrainingClient)
     def create_training_client_from_state(
         self,
         path: str,
@@ -231,7 +238,7 @@ class ServiceClient:
     def create_training_client_from_state_async(self) -> None:
         """Start what ``create_training_client_from_state`` does; returns a future of the client at once."""
 
-    @blocking
+    @creating(TrainingClient)
     def create_training_client_from_state_with_optimizer(
         self,
         path: str,
@@ -264,7 +271,7 @@ class ServiceClient:
     def create_training_client_from_state_with_optimizer_async(self) -> None:
         """Start what ``create_training_client_from_state_with_optimizer`` does; returns a future at once."""
 
-    @blocking
+    @creating(SamplingClient)
     def create_sampling_client(
         self,
         model_path: str | None = None,

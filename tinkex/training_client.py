@@ -13,8 +13,9 @@ from tinkex.api import models as models_api
 from tinkex.api import training as api
 from tinkex.api.futures import Promise
 from tinkex.api.models import State
-from tinkex.concurrency.futures import APIFuture, at_once, awaited, blocking, future_of
-from tinkex.concurrency.supervisor import Created
+from tinkex.concurrency.created import Created
+from tinkex.concurrency.futures import APIFuture
+from tinkex.concurrency.twins import at_once, awaited, creating, future_of
 from tinkex.errors import ClientClosedError, InputError
 from tinkex.http.transport import Transport
 from tinkex.losses.custom import CustomLossFn
@@ -89,7 +90,7 @@ class TrainingClient(Created, QueueStateObserver):
         self._base_model = base_model
         self._queue = queue
 
-    def __repr__(self) -> str:
+    def _described(self) -> str:
         return f"TrainingClient({self.model_id!r})"
 
     @classmethod
@@ -338,7 +339,7 @@ class TrainingClient(Created, QueueStateObserver):
     async def save_weights_external_async(self) -> None:
         """A coroutine that starts ``save_weights_external`` and returns its future."""
 
-    @blocking
+    @creating(SamplingClient)
     def save_weights_and_get_sampling_client(
         self,
         name: str | None = None,
@@ -350,7 +351,8 @@ class TrainingClient(Created, QueueStateObserver):
 
         The weights are not kept as a checkpoint. ``kind="inflight"`` publishes weights that this model's
         later publications change in place, for samplers that follow the training. ``name`` has no effect;
-        ``record_stability_info`` is as in ``ServiceClient.create_sampling_client``.
+        ``record_stability_info`` is as in ``ServiceClient.create_sampling_client``. On a thread that runs an
+        event loop the sampler is returned at once, while it is still being opened; see ``ServiceClient``.
 
         Example::
 
@@ -381,13 +383,14 @@ class TrainingClient(Created, QueueStateObserver):
     def save_weights_and_get_sampling_client_async(self) -> None:
         """Start what ``save_weights_and_get_sampling_client`` does; returns a future of the client at once."""
 
-    @blocking
+    @creating(SamplingClient)
     def create_sampling_client(
         self, model_path: str, retry_config: RetryConfig | None = None, record_stability_info: bool = False
     ) -> APIFuture[SamplingClient]:
         """Open a sampler on saved weights, ``tinker://...``. Blocks until it is ready.
 
-        Arguments and errors are as in ``ServiceClient.create_sampling_client``.
+        Arguments and errors, and what happens on an event loop, are as in
+        ``ServiceClient.create_sampling_client``.
         """
         tinker_path("model_path", model_path)
         make = partial(
@@ -413,6 +416,8 @@ class TrainingClient(Created, QueueStateObserver):
 
     async def get_info_async(self) -> GetInfoResponse:
         """A coroutine that returns the model's name, LoRA rank and tokenizer."""
+        if self._creation is not None:
+            await self._creation.over()
         return await self._session.start(self.get_info)
 
     def get_telemetry(self) -> Telemetry | None:
@@ -452,7 +457,8 @@ class TrainingClient(Created, QueueStateObserver):
 
     def close(self) -> None:
         """Send nothing more. The model stays on the server until its session ends; ``unload`` frees it."""
-        self._queue.close(ClientClosedError(f"the training client of model {self.model_id} was closed"))
+        if not self._given_up(ClientClosedError("the training client was closed while it was being made")):
+            self._queue.close(ClientClosedError(f"the training client of model {self.model_id} was closed"))
 
     def _pass(
         self,

@@ -1,22 +1,17 @@
-"""``APIFuture``, the future of work on a server, and the decorators that make blocking and ``_async`` methods."""
+"""``APIFuture``, the future of work on a server."""
 
 from __future__ import annotations
 
 import concurrent.futures
-import functools
-import inspect
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, InvalidStateError
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-P = ParamSpec("P")
-R = TypeVar("R")
+from tinkex.concurrency.coroutine import AlsoCoroutine
+
 T = TypeVar("T")
-
-Twin = Callable[[Callable[..., object]], Callable[P, R]]
-"""A decorator of a declaration, which is a method with a name and a docstring but no body."""
 
 
 class HasCause(Protocol):
@@ -26,12 +21,28 @@ class HasCause(Protocol):
     """The present trouble, or None."""
 
 
-class APIFuture(Future[T]):
-    """A ``concurrent.futures.Future`` that can also be awaited.
+class APIFuture(Future[T], AlsoCoroutine[T]):
+    """A ``concurrent.futures.Future`` that can also be awaited, more than once and by several tasks.
 
-    ``result(timeout)`` blocks, and Ctrl-C interrupts it. ``concurrent.futures.wait``, ``as_completed``,
-    ``add_done_callback`` and ``asyncio.wrap_future`` work as with any other future. ``cancel()`` succeeds
-    until the result is there. A server that supports this is told that the result is not needed any more.
+    ``result(timeout)`` blocks, and Ctrl-C interrupts it; on a thread that runs an event loop it stops the loop,
+    so there the future should be awaited. ``concurrent.futures.wait``, ``as_completed``, ``add_done_callback`` and
+    ``asyncio.wrap_future`` work as with any other future. As the future is also a coroutine, it can be given to
+    ``asyncio.run``, ``asyncio.create_task``, ``gather``, ``wait_for`` and ``shield``.
+
+    ``cancel()`` succeeds until the result is there. A server that supports this is told that the result is not
+    needed any more. Cancelling a task that awaits the future cancels the future.
+
+    Example::
+
+        import asyncio
+
+        async def main(service):
+            making = [asyncio.create_task(service.create_sampling_client_async(base_model="tinkex/byte-lm"))]
+            making += [service.create_lora_training_client_async("tinkex/byte-lm")]
+            return await asyncio.gather(*making)
+
+        with tinkex.ServiceClient(base_url="local://") as service:
+            sampler, training = asyncio.run(main(service))
     """
 
     def __init__(self, what: str = "", trouble: HasCause | None = None) -> None:
@@ -40,7 +51,7 @@ class APIFuture(Future[T]):
         self._what = what or "the result"
         self._trouble = trouble
         self._began = time.monotonic()
-        self.on_cancel: Callable[[], None] | None = None
+        self.on_cancel: Callable[[], object] | None = None
         self._first_cancel = threading.Lock()
 
     def result(self, timeout: float | None = None) -> T:
@@ -90,6 +101,14 @@ class APIFuture(Future[T]):
                 raise
             raise asyncio.TimeoutError(self._not_yet(timeout)) from None
 
+    def future(self) -> Future[T]:
+        """Return this future, for code that was written for the official SDK."""
+        return self
+
+    async def coroutine(self) -> T:
+        """A coroutine that awaits this future, for code that takes nothing but native coroutines."""
+        return await self
+
     def cancel(self) -> bool:
         """Give up the result; return False if it is already there."""
         cancelled = super().cancel()
@@ -119,12 +138,13 @@ class APIFuture(Future[T]):
         self.succeed(value)
         return None
 
-    def succeed(self, value: T) -> None:
-        """Set ``value`` as the outcome, if there is none yet."""
+    def succeed(self, value: T) -> bool:
+        """Set ``value`` as the outcome, and return True; or return False if there is an outcome already."""
         try:
             self.set_result(value)
         except InvalidStateError:
-            pass
+            return False
+        return True
 
     def fail(self, error: BaseException) -> BaseException:
         """Set ``error`` as the outcome, unless there is an outcome already, and return it."""
@@ -140,74 +160,3 @@ def finished(value: T) -> APIFuture[T]:
     future: APIFuture[T] = APIFuture()
     future.set_result(value)
     return future
-
-
-def blocking(method: Callable[P, APIFuture[T]]) -> Callable[P, T]:
-    """Turn a method that returns a future into one that blocks for the result."""
-
-    def block(*args: P.args, **kwargs: P.kwargs) -> T:
-        return method(*args, **kwargs).result()
-
-    return _declared(block, method, _result_of(method))(method)
-
-
-def future_of(method: Callable[P, T]) -> Twin[P, APIFuture[T]]:
-    """Make the ``_async`` twin of a ``blocking`` method: a method that returns the future at once."""
-    start: Callable[P, APIFuture[T]] = _unblocked(method)
-
-    def twin(*args: P.args, **kwargs: P.kwargs) -> APIFuture[T]:
-        return start(*args, **kwargs)
-
-    return _declared(twin, start, start.__annotations__["return"])
-
-
-def at_once(method: Callable[P, APIFuture[T]]) -> Twin[P, Coroutine[Any, Any, APIFuture[T]]]:
-    """Make the ``_async`` twin of a method that returns a future: a coroutine function of that future.
-
-    The official SDK has such twins: awaiting the call gives the future, and awaiting the future the result.
-    """
-
-    async def twin(*args: P.args, **kwargs: P.kwargs) -> APIFuture[T]:
-        return method(*args, **kwargs)
-
-    return _declared(twin, method, method.__annotations__["return"])
-
-
-def awaited(method: Callable[P, Awaitable[T]]) -> Twin[P, Coroutine[Any, Any, T]]:
-    """Make the ``_async`` twin of a method that returns a future: a coroutine function of the result.
-
-    ``method`` may also be a ``blocking`` method; the twin does not block.
-    """
-    start: Callable[P, APIFuture[T]] = _unblocked(method)
-
-    async def twin(*args: P.args, **kwargs: P.kwargs) -> T:
-        return await start(*args, **kwargs)
-
-    return _declared(twin, start, _result_of(start))
-
-
-def _declared(function: Callable[P, R], method: Callable[P, Any], returns: str) -> Twin[P, R]:
-    """Return a decorator that replaces a declaration by ``function``, with the declaration's name and docstring.
-
-    ``inspect.signature`` of the function shows the parameters of ``method`` and the return annotation
-    ``returns``.
-    """
-
-    def decorate(declaration: Callable[..., object]) -> Callable[P, R]:
-        shown: Any = functools.update_wrapper(function, declaration)
-        shown.__annotations__ = {**method.__annotations__, "return": returns}
-        shown.__signature__ = inspect.signature(method).replace(return_annotation=returns)
-        return function
-
-    return decorate
-
-
-def _unblocked(method: Callable[P, Any]) -> Any:
-    """Return the method to which ``blocking`` was applied, or ``method`` itself if it is not ``blocking``."""
-    return getattr(method, "__wrapped__", method)
-
-
-def _result_of(method: Callable[P, APIFuture[T]]) -> str:
-    """Return the annotation of the result: ``int`` for a method annotated with ``APIFuture[int]``."""
-    annotation: str = method.__annotations__["return"]
-    return annotation.removeprefix("APIFuture[").removesuffix("]")

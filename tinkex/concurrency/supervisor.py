@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -12,32 +12,6 @@ from tinkex.concurrency.at_fork import renew_after_fork
 from tinkex.concurrency.executor import DaemonExecutor
 from tinkex.concurrency.futures import APIFuture, HasCause
 from tinkex.concurrency.living import Living
-
-Self = TypeVar("Self", bound="Created")
-
-
-class Created:
-    """A client that is also a finished future of itself.
-
-    In the official SDK, creating a client returns a future that also acts as the client. To run the same
-    programs, a client here has the methods of a future: ``result()`` and ``await`` return the client itself.
-    """
-
-    def result(self: Self, timeout: float | None = None) -> Self:
-        """Return this client."""
-        return self
-
-    async def result_async(self: Self, timeout: float | None = None) -> Self:
-        """Return this client."""
-        return self
-
-    def done(self) -> bool:
-        """Return True, because the client has been created."""
-        return True
-
-    def __await__(self: Self) -> Generator[Any, None, Self]:
-        return self
-        yield
 
 
 class Child(Protocol):
@@ -99,7 +73,7 @@ class ClientSupervisor:
             child.close()
 
     def _start(self, make: Callable[[], C], future: APIFuture[C]) -> BaseException | None:
-        if future.cancelled():
+        if future.done():  # given up
             return None
         try:
             child = make()
@@ -109,8 +83,7 @@ class ClientSupervisor:
             late = self._shut_down
             if not late:
                 self._children.add(child)
-        future.succeed(child)
-        if late or future.cancelled():
+        if not future.succeed(child) or late:
             child.close()
         return None
 

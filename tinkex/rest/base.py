@@ -8,10 +8,10 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from tinkex.api.connect import connect
+from tinkex.concurrency.created import Created
 from tinkex.concurrency.executor import DaemonExecutor
 from tinkex.concurrency.futures import APIFuture
 from tinkex.concurrency.living import Living
-from tinkex.concurrency.supervisor import Created
 from tinkex.config import Config
 from tinkex.download.fetch import Fetcher
 from tinkex.errors import ClientClosedError
@@ -59,7 +59,7 @@ class RestBase(Created):
         self._closed = False
         self._fetchers: Living[Fetcher] = Living()
 
-    def __repr__(self) -> str:
+    def _described(self) -> str:
         return f"{type(self).__name__}({self._transport.base_url!r})"
 
     def __enter__(self: C) -> C:
