@@ -56,6 +56,12 @@ class Config:
 
     connect_timeout: float = 5.0
     read_timeout: float = 60.0
+    first_contact_timeout: float = 0.0
+    """How long a connection that is refused is tried again until a server has answered for the first time.
+
+    A server that is only just starting needs this. By default there are two tries, because a wrong address is more
+    likely.
+    """
     max_tries: int = 10
     """The most tries of one HTTP call, including the first."""
     retry_delay: float = 0.5
@@ -101,7 +107,7 @@ class Config:
                 continue
             if not _is_number(value) or not 0 < value <= threading.TIMEOUT_MAX:
                 raise ConfigError(f"{name} must be a positive number of seconds, not {value!r}")
-        for name in ("retry_delay", "retry_delay_max"):
+        for name in ("first_contact_timeout", "retry_delay", "retry_delay_max"):
             value = getattr(self, name)
             if not _is_number(value) or not 0 <= value <= threading.TIMEOUT_MAX:
                 raise ConfigError(f"{name} must be a number of seconds, not {value!r}")
@@ -145,8 +151,8 @@ class Config:
         """Make a config from ``overrides`` and the environment. An override of None counts as not given.
 
         Reads ``TINKER_API_KEY``, ``TINKER_BASE_URL``, ``TINKER_PROJECT_ID``, ``TINKER_TAGS`` (comma list),
-        ``TINKER_TELEMETRY``, ``TINKER_CREDENTIAL_CMD`` and ``CLOUDFLARE_ACCESS_CLIENT_ID`` / ``_SECRET``;
-        an empty variable counts as unset. Without a key or a command for one, the stored login is used.
+        ``TINKER_TELEMETRY``, ``TINKER_CREDENTIAL_CMD``, ``CLOUDFLARE_ACCESS_CLIENT_ID`` / ``_SECRET`` and
+        ``TINKEX_FIRST_CONTACT_TIMEOUT`` (seconds); an empty variable counts as unset. Without a key or a command for one, the stored login is used.
         """
         given = {name: value for name, value in overrides.items() if value is not None}
         unknown = given.keys() - {f.name for f in fields(cls)}
@@ -159,6 +165,7 @@ class Config:
             "credential_cmd": env.get("TINKER_CREDENTIAL_CMD"),
             "project_id": env.get("TINKER_PROJECT_ID"),
             "tags": tuple(tag.strip() for tag in env.get("TINKER_TAGS", "").split(",") if tag.strip()),
+            "first_contact_timeout": _seconds("TINKEX_FIRST_CONTACT_TIMEOUT", env),
             "telemetry": env.get("TINKER_TELEMETRY", "1").lower() not in ("0", "false", "no", "off"),
         }
         settings = {name: value for name, value in found.items() if value is not None} | given
@@ -215,6 +222,14 @@ def is_credential(value: object) -> TypeGuard[str]:
         and value != ""
         and " " not in value
     )
+
+
+def _seconds(name: str, env: Mapping[str, str]) -> float | None:
+    """Return the number of seconds that the variable ``name`` has, or None if it is unset."""
+    try:
+        return float(env[name]) if name in env else None
+    except ValueError:
+        raise ConfigError(f"{name} must be a number of seconds, not {env[name]!r}") from None
 
 
 def _check_url(url: object) -> None:

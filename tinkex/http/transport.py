@@ -43,7 +43,10 @@ T = TypeVar("T")
 logger = logging.getLogger("tinkex")
 
 FIRST_CONTACT_TRIES = 2
-"""The most tries until a server has answered once. Until then a wrong address is more likely than an outage."""
+"""The most tries until a server has answered once. Until then a wrong address is more likely than an outage.
+
+``Config.first_contact_timeout`` allows more of them.
+"""
 
 
 class Transport:
@@ -105,6 +108,7 @@ class Transport:
         most_tries = request.tries or self.config.max_tries
         credential = request.credential or self._credential
         attempt, renewed, maybe_accepted = 0, False, False
+        first_began = time.monotonic()
         with Call(method, request.path, len(body or b""), self.redact) as call:
             while True:
                 self._check_open()
@@ -146,7 +150,9 @@ class Transport:
                 self._check_open()  # closing it is what made the request fail
                 failure.repeated = maybe_accepted
                 failure.sent = maybe_accepted = maybe_accepted or failure.sent
-                if attempt >= self._limit(most_tries) or not _worth_another_try(failure, request):
+                patience = self._patience(failure, first_began)
+                out_of_tries = attempt >= self._limit(most_tries) and patience <= 0
+                if out_of_tries or not _worth_another_try(failure, request):
                     if isinstance(failure, APIStatusError) and not request.raise_for_status:
                         return read(response)
                     try:
@@ -158,8 +164,11 @@ class Transport:
                 if wait is None:
                     wait = backoff(attempt, self.config.retry_delay, self.config.retry_delay_max)
                 call.retry(wait, None if isinstance(failure, APIStatusError) else failure)
+                if patience > 0:
+                    wait = min(wait, patience)  # the last try is made when the time has run out
                 took = time.monotonic() - began
-                self.trouble.failed(failure, wait + self._longest_rest(attempt + 1, most_tries, took))
+                rest = self._longest_rest(attempt + 1, most_tries, took)
+                self.trouble.failed(failure, max(wait + rest, patience))
                 del failure
                 self.wait(wait)
 
@@ -234,6 +243,12 @@ class Transport:
 
     def _limit(self, tries: int) -> int:
         return tries if self._answered else min(tries, FIRST_CONTACT_TRIES)
+
+    def _patience(self, failure: APIError, since: float) -> float:
+        """Return for how many seconds a server that may be only just starting is tried further."""
+        if self._answered or failure.sent or not isinstance(failure, APIConnectionError):
+            return 0.0
+        return since + self.config.first_contact_timeout - time.monotonic()
 
     def _longest_rest(self, attempt: int, limit: int, took: float) -> float:
         """Return the longest time in seconds from try ``attempt`` to the last, if each takes ``took`` seconds."""
