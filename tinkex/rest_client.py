@@ -14,15 +14,18 @@ from tinkex.concurrency.futures import APIFuture
 from tinkex.concurrency.twins import awaited
 from tinkex.download import checkpoint as download
 from tinkex.download.fetch import Fetcher
+from tinkex.download.links import wait_for_archive
 from tinkex.download.progress import Progress, Tracker
 from tinkex.errors import APITimeoutError, InputError
 from tinkex.http.transport import Transport
+from tinkex.observability.caller_warnings import warn_caller
 from tinkex.rest import paging
 from tinkex.types.checks import tinker_path as check_path
 from tinkex.types.checks import whole
 from tinkex.types.rest import (
     AccessScope,
     Checkpoint,
+    CheckpointArchiveUrlResponse,
     CheckpointsListResponse,
     ExternalWeightsUrlsResponse,
     GetSessionResponse,
@@ -39,6 +42,7 @@ PAGE = 100
 MAX_DOWNLOAD = 256 << 30
 TRACE_PAUSE = 5.0
 TRACE_SECONDS = 3600.0
+_NO_ARCHIVE_URL = "newer servers offer no archive URLs; use download_checkpoint"
 
 
 class RestClient(AdminClient):
@@ -284,6 +288,31 @@ class RestClient(AdminClient):
     @awaited(get_external_weights_urls)
     async def get_external_weights_urls_async(self) -> None:
         """A coroutine that returns the signed URLs of the checkpoint's files."""
+
+    def get_checkpoint_archive_url(
+        self, training_run_id: str, checkpoint_id: str
+    ) -> APIFuture[CheckpointArchiveUrlResponse]:
+        """Get the signed URL of a checkpoint as one archive, once the server has made it.
+
+        Deprecated: newer servers refuse it. ``download_checkpoint`` works on all of them.
+        """
+        warn_caller(_NO_ARCHIVE_URL, DeprecationWarning)
+        return self._start(wait_for_archive, training_run_id, checkpoint_id, self._transport.wait)
+
+    @awaited(get_checkpoint_archive_url)
+    async def get_checkpoint_archive_url_async(self) -> None:
+        """A coroutine that returns the signed URL of a checkpoint as one archive. Deprecated."""
+
+    def get_checkpoint_archive_url_from_tinker_path(
+        self, tinker_path: str
+    ) -> APIFuture[CheckpointArchiveUrlResponse]:
+        """Get the signed URL of the checkpoint at ``tinker_path``; otherwise as ``get_checkpoint_archive_url``."""
+        path = _parse(tinker_path)
+        return self.get_checkpoint_archive_url(path.training_run_id, path.checkpoint_id)
+
+    @awaited(get_checkpoint_archive_url_from_tinker_path)
+    async def get_checkpoint_archive_url_from_tinker_path_async(self) -> None:
+        """A coroutine that returns the signed URL of the checkpoint at ``tinker_path``. Deprecated."""
 
     def download_checkpoint(
         self,

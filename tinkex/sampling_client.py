@@ -5,18 +5,20 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tinkex import tokenizers
 from tinkex.api import sampling as api
 from tinkex.concurrency.created import Created
-from tinkex.concurrency.futures import APIFuture
+from tinkex.concurrency.futures import APIFuture, finished
 from tinkex.concurrency.twins import awaited
 from tinkex.config import Config
 from tinkex.errors import APIResponseValidationError, ClientClosedError, InputError, NotFoundError
 from tinkex.polling.queue_state import QueueStateObserver
 from tinkex.sampling.in_flight import SamplesInFlight
 from tinkex.session.session import AttachedSession, Session
+from tinkex.types.checks import tinker_path
 from tinkex.types.model_input import EncodedTextChunk, ModelInput
 from tinkex.types.retry import RetryConfig
 from tinkex.types.sampling import SampleRequest, SampleResponse, SamplingParams
@@ -67,6 +69,41 @@ class SamplingClient(Created, QueueStateObserver):
 
     def _described(self) -> str:
         return f"SamplingClient({self.sampling_session_id!r})"
+
+    @classmethod
+    def create(
+        cls,
+        holder: Session,
+        *,
+        model_path: str | None = None,
+        base_model: str | None = None,
+        sampling_session_id: str | None = None,
+        retry_config: RetryConfig | None = None,
+        record_stability_info: bool = False,
+    ) -> APIFuture[SamplingClient]:
+        """Open a sampler in the session ``ServiceClient.holder``; returns a future of its client at once.
+
+        Programs should call ``ServiceClient.create_sampling_client``, whose arguments these are. With
+        ``sampling_session_id`` the client is that of a sampler which exists already.
+        """
+        if model_path is not None:
+            tinker_path("model_path", model_path)
+        if sampling_session_id is not None:
+            return finished(
+                cls(
+                    holder,
+                    sampling_session_id,
+                    retry_config,
+                    base_model=base_model,
+                    model_path=model_path,
+                    is_maker=False,
+                    record_stability_info=record_stability_info,
+                )
+            )
+        if model_path is None and base_model is None:
+            raise InputError("give model_path or base_model")
+        make = partial(cls._create, holder, model_path, base_model, retry_config)
+        return holder.start(partial(make, record_stability_info=record_stability_info))
 
     @classmethod
     def _create(

@@ -126,6 +126,15 @@ class ServiceClient:
         """The id of the session on the server."""
         return self._session.id
 
+    @property
+    def holder(self) -> Session:
+        """The session, for code that passes it on, as to ``SamplingClient.create``.
+
+        In the official SDK, too, this is an internal object. ``holder.get_session_id()`` is all that it shares
+        with the official one.
+        """
+        return self._session
+
     def get_telemetry(self) -> Telemetry | None:
         """The telemetry of this session, to report events of your own; None if telemetry is off.
 

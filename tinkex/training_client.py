@@ -383,6 +383,13 @@ class TrainingClient(Created, QueueStateObserver):
     def save_weights_and_get_sampling_client_async(self) -> None:
         """Start what ``save_weights_and_get_sampling_client`` does; returns a future of the client at once."""
 
+    def save_weights_and_get_sampling_client_submit(
+        self, retry_config: RetryConfig | None = None
+    ) -> APIFuture[SamplingClient]:
+        """Do what ``save_weights_and_get_sampling_client_async`` does. Deprecated: that is its present name."""
+        warn_caller("use save_weights_and_get_sampling_client_async", DeprecationWarning)
+        return self.save_weights_and_get_sampling_client_async(retry_config=retry_config)
+
     @creating(SamplingClient)
     def create_sampling_client(
         self, model_path: str, retry_config: RetryConfig | None = None, record_stability_info: bool = False

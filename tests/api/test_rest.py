@@ -55,7 +55,7 @@ def test_a_redirect_is_the_link_and_is_not_followed(
 ) -> None:
     server.on("*/archive", Reply(302, b"moved", {"Location": location}))
     transport = Transport(config(server))
-    assert archive_url(transport, "run", "weights/x") == leads_to.format(server.url)
+    assert archive_url(transport, "run", "weights/x").url == leads_to.format(server.url)
     transport.close()
     assert [request.path for request in server.requests if request.method == "GET"] == [
         "/api/v1/training_runs/run/checkpoints/weights/x/archive"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from tinkex.api.call import get, post, read, segment, send
 from tinkex.errors import APIResponseValidationError, NotFoundError, RequestFailedError
+from tinkex.http.retry import seconds_until
 from tinkex.http.transport import Transport
 from tinkex.types.rest import (
+    CheckpointArchiveUrlResponse,
     CheckpointsListResponse,
     CopyWeightsResponse,
     ExternalWeightsUrlsResponse,
@@ -79,8 +82,8 @@ def external_weights_urls(transport: Transport, run: str, checkpoint_id: str) ->
     return read(ExternalWeightsUrlsResponse, get(transport, path))
 
 
-def archive_url(transport: Transport, run: str, checkpoint_id: str) -> str:
-    """Get the signed URL of a checkpoint as one archive.
+def archive_url(transport: Transport, run: str, checkpoint_id: str) -> CheckpointArchiveUrlResponse:
+    """Get the signed URL of a checkpoint as one archive, which lasts for 15 minutes if the server does not say more.
 
     Raises ``InternalServerError`` with status 503 while the server still makes the archive. If the server sends
     the archive itself, its answer is not read, and ``APIResponseValidationError`` is raised.
@@ -99,7 +102,10 @@ def archive_url(transport: Transport, run: str, checkpoint_id: str) -> str:
             "the link to the archive contains the API key, and would give it to another host", url=path
         )
     asked = f"{transport.base_url}/api/v1{path}"
-    return decode("link to an archive", partial(_absolute, asked), location)
+    url = decode("link to an archive", partial(_absolute, asked), location)
+    seconds = seconds_until(answer.headers.get("Expires"))
+    expires = datetime.now(timezone.utc) + timedelta(seconds=_ARCHIVE_LASTS if seconds is None else seconds)
+    return CheckpointArchiveUrlResponse(url, expires)
 
 
 def _absolute(asked: str, location: str | None) -> str:
@@ -167,3 +173,4 @@ def checkpoint(run: str, checkpoint_id: str) -> str:
 
 
 _REDIRECTS = (301, 302, 303, 307, 308)
+_ARCHIVE_LASTS = 15 * 60.0

@@ -11,7 +11,7 @@ from tinkex.api import rest as api
 from tinkex.errors import APIStatusError
 from tinkex.http.retry import backoff
 from tinkex.http.transport import Transport
-from tinkex.types.rest import ParsedCheckpointTinkerPath
+from tinkex.types.rest import CheckpointArchiveUrlResponse, ParsedCheckpointTinkerPath
 
 ARCHIVE_SECONDS = 1800.0
 """The longest time that the server may take to make an archive."""
@@ -82,20 +82,21 @@ def of_archive(
     def ask() -> URLs:
         run = path.training_run_id
         try:
-            return {"archive": _wait_for_archive(transport, run, path.checkpoint_id, wait)}
+            return {"archive": wait_for_archive(transport, run, path.checkpoint_id, wait).url}
         except APIStatusError as refusal:
             # Some servers take only the name of a checkpoint, without its kind, and then return the sampler's
             # weights. For another kind those would be the wrong checkpoint.
             if refusal.status_code not in (404, 405) or path.kind != "sampler_weights":
                 raise
-        return {"archive": _wait_for_archive(transport, run, path.name, wait)}
+        return {"archive": wait_for_archive(transport, run, path.name, wait).url}
 
     return Links(ask)
 
 
-def _wait_for_archive(
+def wait_for_archive(
     transport: Transport, run: str, checkpoint_id: str, wait: Callable[[float], None]
-) -> str:
+) -> CheckpointArchiveUrlResponse:
+    """Return the signed URL of a checkpoint as one archive. Blocks until the server has made the archive."""
     config, attempt, end = transport.config, 0, time.monotonic() + ARCHIVE_SECONDS
     while True:
         attempt += 1

@@ -52,7 +52,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     value = headers.get("Retry-After") or headers.get("retry-after")
     seconds = _number(value)
     if seconds is None:
-        seconds = _seconds_until(value)
+        seconds = seconds_until(value)
     return None if seconds is None else min(seconds, threading.TIMEOUT_MAX)
 
 
@@ -65,7 +65,8 @@ def _number(text: str | None) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _seconds_until(date: str | None) -> float | None:
+def seconds_until(date: str | None) -> float | None:
+    """Return the seconds until the ``date`` of a header, 0 if it has passed, or None if it cannot be understood."""
     if not date or len(date) > _LONGEST_DATE:
         return None
     try:

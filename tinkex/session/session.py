@@ -77,6 +77,10 @@ class AttachedSession:
         """Raise ``SessionEndedError`` or ``ClientClosedError`` unless the session can be used."""
         self.lifetime.check()
 
+    def get_session_id(self) -> str:
+        """Return the id of the session on the server."""
+        return self.id
+
     def start(self, work: Callable[[], T]) -> APIFuture[T]:
         """Run ``work`` on a thread of the session; return its future. Raises the errors of ``check``."""
         self.check()

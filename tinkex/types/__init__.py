@@ -126,6 +126,7 @@ if TYPE_CHECKING:
     )
     from tinkex.types.rest import (
         Checkpoint,
+        CheckpointArchiveUrlResponse,
         CheckpointsListResponse,
         CheckpointType,
         CopyWeightsResponse,
@@ -192,6 +193,7 @@ __all__ = [
     "BillingUsageSession",
     "CancelledSessionStatusQuery",
     "Checkpoint",
+    "CheckpointArchiveUrlResponse",
     "CheckpointBillingEvent",
     "CheckpointType",
     "CheckpointsListResponse",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -118,6 +118,15 @@ class TraceExportResponse(Message):
     status: str
     url: str | None = None
     error: str | None = None
+
+
+@dataclass(frozen=True)
+class CheckpointArchiveUrlResponse(Message):
+    """The signed URL of a checkpoint as one archive. It needs no key, so treat it as a secret."""
+
+    url: str = field(repr=False)
+    expires: datetime = moment()
+    """When the URL stops working."""
 
 
 @dataclass(frozen=True)
