@@ -152,7 +152,8 @@ class Config:
 
         Reads ``TINKER_API_KEY``, ``TINKER_BASE_URL``, ``TINKER_PROJECT_ID``, ``TINKER_TAGS`` (comma list),
         ``TINKER_TELEMETRY``, ``TINKER_CREDENTIAL_CMD``, ``CLOUDFLARE_ACCESS_CLIENT_ID`` / ``_SECRET`` and
-        ``TINKEX_FIRST_CONTACT_TIMEOUT`` (seconds); an empty variable counts as unset. Without a key or a command for one, the stored login is used.
+        ``TINKEX_FIRST_CONTACT_TIMEOUT`` (seconds); an empty variable counts as unset. Without a key or a command
+        for one, the stored login is used.
         """
         given = {name: value for name, value in overrides.items() if value is not None}
         unknown = given.keys() - {f.name for f in fields(cls)}
