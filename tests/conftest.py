@@ -24,7 +24,7 @@ settings.load_profile("tinkex")
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No setting of whoever runs the tests, and no proxy between a test and its server."""
     for name in list(os.environ):
-        if name.startswith(("TINKER_", "CLOUDFLARE_ACCESS_")) or name.lower().endswith("_proxy"):
+        if name.startswith(("TINKER_", "TINKEX_", "CLOUDFLARE_ACCESS_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("TINKER_TELEMETRY", "0")
     for name in ("HOME", "USERPROFILE"):  # where a login may be stored

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -351,3 +352,31 @@ def test_a_checkpoint_of_a_server_that_does_not_say_when_it_was_saved(server: Sc
             [found] = client.list_checkpoints(RUN).result(60).checkpoints
         assert found.time is None
         assert "None" in repr(found)
+
+
+def test_the_archive_url_of_earlier_releases(client: RestClient, server: ScriptedServer) -> None:
+    moved = {"Location": "https://store/a?signature=1", "Expires": "Fri, 02 Jan 2093 12:00:00 GMT"}
+    server.on("*/archive", Reply(302, b"", moved))
+    with pytest.warns(DeprecationWarning, match="use download_checkpoint") as warned:
+        archive = client.get_checkpoint_archive_url(RUN, "weights/final").result(60)
+    assert warned[0].filename == __file__
+    assert archive.url == "https://store/a?signature=1"
+    assert abs(archive.expires - datetime(2093, 1, 2, 12, tzinfo=timezone.utc)) < timedelta(minutes=10)
+    assert "signature" not in repr(archive)
+    with pytest.warns(DeprecationWarning, match="archive URLs"):
+        assert client.get_checkpoint_archive_url_from_tinker_path(PATH).result(60).url == archive.url
+    with pytest.warns(DeprecationWarning, match="archive URLs"):
+        assert asyncio.run(client.get_checkpoint_archive_url_async(RUN, "weights/final")).url == archive.url
+    with pytest.warns(DeprecationWarning, match="archive URLs"):
+        awaited = asyncio.run(client.get_checkpoint_archive_url_from_tinker_path_async(tinker_path=PATH))
+    assert awaited.url == archive.url
+    assert {request.path for request in server.requests.to("*/archive")} == {f"/api/v1{CHECKPOINT}/archive"}
+
+
+def test_an_archive_that_is_being_made_is_waited_for(client: RestClient, server: ScriptedServer) -> None:
+    server.once("*/archive", 503, 503)
+    server.on("*/archive", Reply(302, b"", {"Location": "https://store/a"}))
+    with pytest.warns(DeprecationWarning, match="archive URLs"):
+        archive = client.get_checkpoint_archive_url(RUN, "weights/final").result(60)
+    left = archive.expires - datetime.now(timezone.utc)
+    assert timedelta(minutes=10) < left <= timedelta(minutes=15)

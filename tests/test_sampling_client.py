@@ -169,3 +169,20 @@ def test_close_fails_the_samples_in_flight_at_once(server: ScriptedServer) -> No
         assert not others.done()
         with pytest.raises(tinkex.ClientClosedError):
             sampler.sample(PROMPT, 1, PARAMS)
+
+
+def test_create_opens_a_sampler_in_the_session_of_a_holder(
+    server: ScriptedServer, service: tinkex.ServiceClient
+) -> None:
+    assert service.holder.get_session_id() == service.session_id
+    made = tinkex.SamplingClient.create(service.holder, base_model="base").result(60)
+    again = tinkex.SamplingClient.create(service.holder, sampling_session_id=made.sampling_session_id)
+    for sampler in (made, again.result(60)):
+        sampler.sample(PROMPT, 1, PARAMS).result(60)
+    numbers = [request.json()["seq_id"] for request in server.requests.to("/asample")]
+    assert len(set(numbers)) == 2
+    assert len(server.requests.to("/create_sampling_session")) == 1
+    with pytest.raises(tinkex.InputError):
+        tinkex.SamplingClient.create(service.holder)
+    with pytest.raises(tinkex.InputError):
+        tinkex.SamplingClient.create(service.holder, model_path="weights")

@@ -160,3 +160,9 @@ def test_a_failed_future_keeps_no_client_alive(server: ScriptedServer) -> None:
         finally:
             gc.enable()
         assert all(future.done() for future in futures)
+
+
+def test_the_sampler_of_earlier_releases(training: tinkex.TrainingClient) -> None:
+    with pytest.warns(DeprecationWarning, match="save_weights_and_get_sampling_client_async"):
+        future = training.save_weights_and_get_sampling_client_submit()
+    assert isinstance(future.result(60), tinkex.SamplingClient)
