@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import gc
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -80,6 +81,27 @@ def test_a_future_can_be_run_by_several_tasks_and_awaited_again(service: Service
         assert future.result() is await asyncio.create_task(future)
 
     asyncio.run(work(), debug=True)
+
+
+def test_the_tasks_of_several_loops_can_run_one_future(
+    server: ScriptedServer, service: ServiceClient
+) -> None:
+    hang = Hang()
+    server.on("/create_sampling_session", hang)
+    future = service.create_sampling_client_async(base_model="base")
+    begun = threading.Barrier(3)
+
+    async def run() -> SamplingClient:
+        task = asyncio.create_task(future)
+        await asyncio.sleep(0)
+        await asyncio.to_thread(begun.wait, 60)
+        return await task
+
+    with concurrent.futures.ThreadPoolExecutor(2) as threads:
+        running = [threads.submit(asyncio.run, run()) for _ in range(2)]
+        begun.wait(60)
+        hang.release()
+        assert {one.result(60) for one in running} == {future.result(60)}
 
 
 @pytest.mark.parametrize("begun", [True, False])

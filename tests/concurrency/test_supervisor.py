@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 from concurrent.futures import CancelledError
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 from clients import PARAMS, PROMPT
 from servers import Hang, Reply, ScriptedServer
 
+import tinkex
 from tinkex import ServiceClient
+from tinkex.concurrency.executor import DaemonExecutor
 from tinkex.errors import (
     NotFoundError,
 )
@@ -58,3 +61,27 @@ def test_a_cancelled_creation_leaves_no_client(server: ScriptedServer, service: 
     hang.release()
     with pytest.raises(CancelledError):
         future.result()
+
+
+def test_a_client_that_is_made_after_it_was_given_up_is_closed() -> None:
+    class Client:
+        def __init__(self) -> None:
+            self.closed = threading.Event()
+
+        def close(self) -> None:
+            self.closed.set()
+
+    client, begun, go_on = Client(), threading.Event(), threading.Event()
+
+    def make() -> Client:
+        begun.set()
+        assert go_on.wait(60)
+        return client
+
+    executor = DaemonExecutor(1, "children")
+    future = tinkex.ClientSupervisor(executor).start_child(make)
+    assert begun.wait(60)
+    assert future.cancel()
+    go_on.set()
+    assert client.closed.wait(60)
+    executor.shutdown()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -39,15 +40,19 @@ def patient(port: int, seconds: float) -> Config:
     )
 
 
-def test_a_server_that_starts_later_is_waited_for(port: int) -> None:
+def test_a_server_that_starts_later_is_waited_for(
+    port: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trouble, "FIRST_WARNING", 0.1)
     settings = patient(port, 60.0)
     known = trouble_with(settings.base_url)
     with ThreadPoolExecutor(1) as thread:
         making = thread.submit(tinkex.ServiceClient, config=settings)
-        wait_until(lambda: known.cause is not None or making.done())
+        wait_until(lambda: bool(caplog.records) or making.done())
         with ScriptedServer(port), making.result(60) as service:
             assert service.session_id
             assert known.cause is None
+    assert re.search(r"trying for another [1-6]\d s", caplog.records[0].getMessage())
 
 
 def test_by_default_two_tries_have_to_do(port: int) -> None:

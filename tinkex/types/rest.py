@@ -44,6 +44,15 @@ class Checkpoint(
 
 
 @dataclass(frozen=True)
+class CheckpointArchiveUrlResponse(Message):
+    """The signed URL of a checkpoint as one archive. It needs no key, so treat it as a secret."""
+
+    url: str = field(repr=False)
+    expires: datetime = moment()
+    """When the URL stops working."""
+
+
+@dataclass(frozen=True)
 class CheckpointsListResponse(Message):
     """A list of checkpoints. ``cursor`` is None if the list is complete."""
 
@@ -118,15 +127,6 @@ class TraceExportResponse(Message):
     status: str
     url: str | None = None
     error: str | None = None
-
-
-@dataclass(frozen=True)
-class CheckpointArchiveUrlResponse(Message):
-    """The signed URL of a checkpoint as one archive. It needs no key, so treat it as a secret."""
-
-    url: str = field(repr=False)
-    expires: datetime = moment()
-    """When the URL stops working."""
 
 
 @dataclass(frozen=True)
