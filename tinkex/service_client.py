@@ -45,8 +45,8 @@ class ServiceClient:
     On a thread that runs an event loop, such as that of a coroutine or of a notebook, the ``create_...`` methods
     do not block either. They return at once a client that is still being made: ``await client`` and
     ``client.result()`` give it when it is ready, and its first use waits for that. Each of these raises the error
-    if the client cannot be made. All other methods that are said to block do so on an event loop, too;
-    their twins do not.
+    if the client cannot be made. Everything else that is said to block does so on an event loop, too: the twins of
+    such methods do not, and ``await asyncio.to_thread(tinkex.ServiceClient)`` starts a session meanwhile.
 
     Use a service in a ``with`` block, or call ``close()``. A service that is not closed ends its session
     at interpreter exit. It also ends the session when SIGTERM kills the process, unless the program
