@@ -109,3 +109,4 @@ def test_a_final_refusal_is_a_value_error_and_remains_one() -> None:
     assert not isinstance(tinkex.NotFoundError("gone"), ValueError)
     assert isinstance(tinkex.RequestFailedError("m", "r"), ValueError)
     assert isinstance(tinkex.APIResponseValidationError("m"), ValueError)
+    assert isinstance(tinkex.ClientPoisonedError("m"), ValueError)

@@ -50,12 +50,13 @@ class ClientClosedError(TinkerError):
     """The client was closed and sends no more requests."""
 
 
-class ClientPoisonedError(TinkerError):
+class ClientPoisonedError(TinkerError, ValueError):
     """The training client cannot be used any more, because the state of its model is unknown.
 
     A request was sent and its outcome could not be learned, so any further request could train the wrong
     weights. ``checkpoint`` is the path of the last saved state, from which training can resume, or None.
-    ``__cause__`` is the error that left the outcome unknown.
+    ``__cause__`` is the error that left the outcome unknown. It is a ``ValueError``, too, because the official
+    SDK raises one if the server refuses to give a result.
     """
 
     def __init__(self, message: str, checkpoint: str | None = None) -> None:
