@@ -1,4 +1,4 @@
-"""Counters and latencies of all HTTP calls of this process, and hooks that are called for each of them.
+"""Counters and latencies of all HTTP calls of this process, tokens used, and hooks that are called for each call.
 
 Example::
 
@@ -22,18 +22,23 @@ from tinkex.observability.hooks import (
     on_response,
     on_retry,
 )
+from tinkex.usage import ModelUsage, Prices, Usage, process_usage, usage_of
 
 __all__ = [
     "Endpoint",
+    "ModelUsage",
+    "Prices",
     "RequestEvent",
     "ResponseEvent",
     "RetryEvent",
     "Snapshot",
+    "Usage",
     "on_request",
     "on_response",
     "on_retry",
     "reset",
     "snapshot",
+    "usage",
 ]
 
 
@@ -42,6 +47,16 @@ def snapshot() -> Snapshot:
     return counters.read()
 
 
+def usage(prices: Prices | None = None) -> Usage:
+    """Return how many tokens all sessions of this process have prefilled, sampled and trained, per model.
+
+    ``prices`` are as in ``ServiceClient.usage``. Where a sampler or a model was made from a checkpoint and its base
+    model was never named, the path of the checkpoint stands in its place.
+    """
+    return usage_of(process_usage, prices)
+
+
 def reset() -> None:
     """Count from zero; calls in flight still count as in flight."""
     counters.clear()
+    process_usage.clear()

@@ -12,6 +12,7 @@ from tinkex import tokenizers
 from tinkex.api import sampling as api
 from tinkex.concurrency.created import Created
 from tinkex.concurrency.futures import APIFuture, finished
+from tinkex.concurrency.tally import Tally
 from tinkex.concurrency.twins import awaited
 from tinkex.config import Config
 from tinkex.errors import APIResponseValidationError, ClientClosedError, InputError, NotFoundError
@@ -65,7 +66,9 @@ class SamplingClient(Created, QueueStateObserver):
         self._base_model = base_model
         self._model_path = model_path
         self._record_stability_info = record_stability_info
-        self._in_flight = SamplesInFlight(session, sampling_session_id, self._retry, 0 if is_maker else None)
+        count = partial(_count, session.usage, base_model or model_path or sampling_session_id)
+        number = 0 if is_maker else None
+        self._in_flight = SamplesInFlight(session, sampling_session_id, self._retry, number, count)
 
     def _described(self) -> str:
         return f"SamplingClient({self.sampling_session_id!r})"
@@ -343,6 +346,14 @@ class SamplingClient(Created, QueueStateObserver):
 
 BackcompatSamplingClientFuture = SamplingClient
 """The official SDK's name for a client that may still be in the making."""
+
+
+def _count(usage: Tally, model: str, request: SampleRequest, response: SampleResponse) -> None:
+    """Count the tokens of a request that has its result."""
+    length = request.prompt.known_length
+    cached = max(0, min(response.prompt_cache_hit_tokens, length))
+    sampled = sum(len(sequence.tokens) for sequence in response.sequences)
+    usage.add(model, prefill=length - cached, cached=cached, sample=sampled)
 
 
 def _length(prompt: ModelInput) -> int | None:

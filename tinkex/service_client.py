@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from tinkex.concurrency.futures import APIFuture, finished
 from tinkex.concurrency.supervisor import ClientSupervisor
 from tinkex.concurrency.twins import blocking, creating, future_of
 from tinkex.config import Config
-from tinkex.errors import InputError
+from tinkex.errors import InputError, TinkerError
 from tinkex.observability.caller_warnings import warn_caller
 from tinkex.sampling_client import SamplingClient
 from tinkex.session.process_end import Status
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from tinkex.rest_client import RestClient
     from tinkex.types.custom_loss import CustomLossInputRank
     from tinkex.types.server import GetServerCapabilitiesResponse
+    from tinkex.usage import Prices, Usage
 
 CLOSE_SECONDS = 4.0
 
@@ -170,6 +172,32 @@ class ServiceClient:
     def get_server_capabilities_async(self) -> APIFuture[GetServerCapabilitiesResponse]:
         """Ask for the models on offer without blocking; returns a future of them at once."""
         return self._session.start(self.get_server_capabilities)
+
+    def usage(self, prices: Prices | None = None) -> Usage:
+        """Return how many tokens were prefilled, sampled and trained by this session so far, per base model.
+
+        ``prices`` has US dollars per million tokens, ``{model: {"prefill": ..., "sample": ..., "train": ...}}``; with
+        them the usage has its cost. Blocks for a round trip if the base model of a checkpoint in use is unknown;
+        if it cannot be learned, the path of the checkpoint stands in its place. Raises ``InputError`` for prices
+        that make no sense.
+
+        Example::
+
+            with tinkex.ServiceClient(base_url="local://") as service:
+                training = service.create_lora_training_client("tinkex/byte-lm", rank=8)
+                datum = types.Datum(types.ModelInput.from_ints([72, 101]), {"target_tokens": [101, 108]})
+                training.forward_backward([datum], "cross_entropy").result()
+                print(service.usage().models["tinkex/byte-lm"].train)  # 2
+        """
+        from tinkex.api import info
+        from tinkex.usage import usage_of
+
+        tally = self._session.usage
+        for name in tally.read():
+            if name.startswith("tinker://") and self._session.lifetime.is_open:
+                with suppress(TinkerError):
+                    tally.rename(name, info.weights_info(self._session.transport, name).base_model)
+        return usage_of(tally, prices)
 
     @creating(TrainingClient)
     def create_lora_training_client(

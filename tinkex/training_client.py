@@ -84,10 +84,18 @@ class TrainingClient(Created, QueueStateObserver):
                 print(step, forward_backward.result().metrics["loss:sum"])
     """
 
-    def __init__(self, session: Session, queue: RequestQueue, base_model: str | None = None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        queue: RequestQueue,
+        base_model: str | None = None,
+        loaded_from: str | None = None,
+    ) -> None:
         self._session = session
         self.model_id: str = queue.model_id
         self._base_model = base_model
+        self._loaded_from = loaded_from
+        self._count = partial(session.usage.add, base_model or loaded_from or self.model_id)
         self._queue = queue
 
     def _described(self) -> str:
@@ -110,7 +118,7 @@ class TrainingClient(Created, QueueStateObserver):
     def _create_from_state(cls, session: Session, state: State) -> TrainingClient:
         session.check()
         model = create_model.create_from_state(session, state)
-        return cls(session, model.queue, model.base_model)
+        return cls(session, model.queue, model.base_model, state.path)
 
     def forward(
         self,
@@ -202,7 +210,7 @@ class TrainingClient(Created, QueueStateObserver):
             loss_fn.check(data, self._session.id)
             if loss_fn.loss_id is not None:
                 return self.forward_backward(data, "custom", {"loss_id": loss_fn.loss_id})
-        work = forward_backward.with_custom_loss(data, loss_fn, self._session.flags)
+        work = forward_backward.with_custom_loss(data, loss_fn, self._session.flags, self._count)
         return self._queue.in_turn("forward_backward_custom", work, self.on_queue_state_change)
 
     @at_once(forward_backward_custom)
@@ -373,6 +381,7 @@ class TrainingClient(Created, QueueStateObserver):
             _sampling_client,
             self._session,
             base_model=self._base_model,
+            model_path=self._loaded_from,
             retry_config=retry_config,
             record_stability_info=record_stability_info,
         )
@@ -478,7 +487,7 @@ class TrainingClient(Created, QueueStateObserver):
         # The tensors of a datum may be replaced by the caller before this batch is sent, or sent again.
         own = [replace(datum) for datum in _checked(data)]
         batch = api.Batch(own, loss_fn, _checked_loss(loss_fn, loss_fn_config), forward_only)
-        call = forward_backward.call(batch, self._session.flags)
+        call = forward_backward.call(batch, self._session.flags, self._count)
         return self._queue.submit(call, self.on_queue_state_change)
 
     def _submit(self, name: str, request: Request[T]) -> APIFuture[T]:
@@ -509,6 +518,7 @@ def _sampling_client(
     results: Sequence[api.OpenedSampler],
     *,
     base_model: str | None,
+    model_path: str | None,
     retry_config: RetryConfig | None,
     record_stability_info: bool,
 ) -> SamplingClient:
@@ -522,6 +532,7 @@ def _sampling_client(
         opened.sampling_session_id,
         retry_config,
         base_model=base_model,
+        model_path=model_path,
         record_stability_info=record_stability_info,
     )
 

@@ -68,6 +68,7 @@ def test_without_arguments_it_learns_the_data_set_that_ships(tinkex_command: Com
     assert "learns 24 examples of tinkex.jsonl" in run.stdout
     assert "loss, nats per byte" in run.stdout
     assert "█" in run.stdout
+    assert "\ntokens: tinkex/byte-lm: " in run.stdout
     assert run.stderr == ""
 
 
@@ -155,5 +156,6 @@ def test_json_is_one_document_with_all_that_was_learned(tinkex_command: Command)
     assert report["loss_before"] > 5
     assert report["loss_after"] < 1
     assert report["learned"] is True
+    assert report["usage"]["tinkex/byte-lm"]["train"] > 10_000
     assert report["answer_after"] == report["expected"] != report["answer_before"]
     assert len(report["losses"]) > 10

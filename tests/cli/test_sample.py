@@ -11,8 +11,12 @@ def test_sample(tinkex_here: Tinkex, held: Held, tmp_path: Path) -> None:
     one = tinkex_here("sample", "Hi", "--max-tokens", "3", "--seed", "1", "-f", "json").json
     assert one["model"] == "tinkex/byte-lm"
     assert [len(sample["tokens"]) for sample in one["samples"]] == [3]
-    text = tinkex_here("sample", "Hi", "--max-tokens", "3", "--seed", "1").out
-    assert text == one["samples"][0]["text"] + "\n"
+    assert one["usage"] == {
+        "tinkex/byte-lm": {"prefill": 2, "cached": 0, "sample": 3, "train": 0, "forward": 0}
+    }
+    printed = tinkex_here("sample", "Hi", "--max-tokens", "3", "--seed", "1")
+    assert printed.out == one["samples"][0]["text"] + "\n"
+    assert printed.err == "tokens: tinkex/byte-lm: 2 prefilled, 3 sampled, 0 trained\n"
 
     (tmp_path / "prompts.jsonl").write_text('{"prompt": "Hi"}\n\n{"prompt": "Ho"}\n', encoding="utf-8")
     options = ("--max-tokens", "3", "--seed", "1", "-n", "2", "--model", held.sampler)

@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 from tinkex.cli.call import Call
+from tinkex.usage import Usage
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,20 @@ def show(call: Call, document: object, text: Table | str) -> None:
 def document(message: Any) -> Any:
     """Return a message of ``tinkex.types`` as a JSON object, with times in ISO 8601."""
     return message.to_dict()
+
+
+def usage_document(usage: Usage) -> dict[str, dict[str, int]]:
+    """Return the tokens used by each model as a JSON object."""
+    return {
+        name: {
+            "prefill": used.prefill,
+            "cached": used.cached,
+            "sample": used.sample,
+            "train": used.train,
+            "forward": used.forward,
+        }
+        for name, used in usage.models.items()
+    }
 
 
 def plain(text: str) -> str:

@@ -126,6 +126,8 @@ def quickstart(
         if learned is not None:
             words = "yes, word for word" if learned else "not yet; more --steps or --seconds may help"
             say(f"learned:  {words}")
+        usage = service.usage()
+        say(str(usage))
         if call.as_json:
             report = {
                 "model": name,
@@ -139,6 +141,7 @@ def quickstart(
                 "loss_after": after,
                 "losses": losses,
                 "seconds": spent,
+                "usage": output.usage_document(usage),
             }
             output.show(call, report, "")
 

@@ -12,6 +12,7 @@ import click
 
 from tinkex.cli import call as calls
 from tinkex.cli.failures import BadInput, CallFailed
+from tinkex.cli.output import usage_document
 from tinkex.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -63,7 +64,10 @@ def sample(
     seed: int | None,
     stop: tuple[str, ...],
 ) -> None:
-    """Continue PROMPT, or the prompts of a file. Each sample is printed as soon as it is there."""
+    """Continue PROMPT, or the prompts of a file. Each sample is printed as soon as it is there.
+
+    At the end, the number of tokens used is printed on standard error.
+    """
     from tinkex.types import ModelInput, SamplingParams
 
     prompts = _prompts(prompt, source)
@@ -93,7 +97,10 @@ def sample(
             update(done, len(futures))
         if call.as_json:
             samples.sort(key=lambda found: (found["prompt_index"], found["sample_index"]))
-            click.echo(json.dumps({"model": model or sampler.get_base_model(), "samples": samples}, indent=2))
+            report = {"model": model or sampler.get_base_model(), "samples": samples}
+            click.echo(json.dumps({**report, "usage": usage_document(service.usage())}, indent=2))
+        else:
+            click.echo(str(service.usage()), err=True)
 
 
 def _prompts(prompt: str | None, source: IO[str] | None) -> list[str]:

@@ -50,9 +50,16 @@ class SamplesInFlight:
     """
 
     def __init__(
-        self, session: AttachedSession, sampling_session_id: str, retry: RetryConfig, clone_id: int | None
+        self,
+        session: AttachedSession,
+        sampling_session_id: str,
+        retry: RetryConfig,
+        clone_id: int | None,
+        count: Callable[[SampleRequest, SampleResponse], None],
     ) -> None:
         self._session = session
+        self.count = count
+        """Counts the tokens of a request that has its result."""
         self.sampling_session_id = sampling_session_id
         self._retry = retry
         self._lifetime = Lifetime(session.lifetime)
@@ -191,6 +198,7 @@ class _Sample:
             resubmissions=SUBMISSIONS - 1,
         )
         client.progress = time.monotonic()
+        client.count(self._request, response)
         if self._watch is not None:
             self._watch.retrieved(self._promise.request_id)
         ids = self._promise.sample_sequence_ids

@@ -185,6 +185,15 @@ class ModelInput(Data, own=("chunks",)):
         return sum(chunk.length for chunk in self.__dict__["chunks"])
 
     @property
+    def known_length(self) -> int:
+        """The number of tokens of all chunks but the images whose length is unknown."""
+        unknown = (ImageChunk, ImageAssetPointerChunk)
+        return sum(
+            0 if isinstance(chunk, unknown) and chunk.expected_tokens is None else chunk.length
+            for chunk in self.chunks
+        )
+
+    @property
     def nbytes(self) -> int:
         """The estimated size in a proto body, in bytes: 4 for each text token, and the data of images and audio."""
         return sum(chunk.nbytes for chunk in self.__dict__["chunks"])
