@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeGuard
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from tinkex.errors import ConfigError
 
@@ -22,7 +22,10 @@ DEFAULT_BASE_URL = "https://tinker.thinkingmachines.dev/services/tinker-prod"
 """The hosted service, used when neither an argument nor ``TINKER_BASE_URL`` names another."""
 
 LOCAL_SCHEME = "local"
-"""``local://`` is the embedded server; ``local:///some/dir`` keeps its checkpoints in that folder."""
+"""``local://`` is the embedded server; ``local:///some/dir`` keeps its checkpoints in that folder.
+
+Options follow a question mark: ``local:///some/dir?model=Qwen/Qwen3-8B=151936&model=other/model&strict=1``.
+"""
 
 WireFormat = Literal["auto", "proto", "json"]
 
@@ -133,7 +136,19 @@ class Config:
     @property
     def local_directory(self) -> str | None:
         """The checkpoint folder of ``local:///folder``; None for plain ``local://``."""
-        return self.base_url[len(LOCAL_SCHEME) + 3 :] or None
+        return self.base_url[len(LOCAL_SCHEME) + 3 :].partition("?")[0] or None
+
+    @property
+    def local_models(self) -> tuple[str, ...]:
+        """The models of ``local://?model=NAME&model=NAME=SIZE``, which the embedded server offers too."""
+        return tuple(value for name, value in _local_options(self.base_url) if name == "model")
+
+    @property
+    def local_strict(self) -> bool:
+        """Whether the embedded server is strict, as for ``local://?strict=1``."""
+        return any(
+            _SWITCH[value.lower()] for name, value in _local_options(self.base_url) if name == "strict"
+        )
 
     @classmethod
     def resolve(cls, config: Config | None, **overrides: Any) -> Config:
@@ -237,6 +252,13 @@ def _check_url(url: object) -> None:
     if not isinstance(url, str):
         raise ConfigError(f"base_url must be text, not {type(url).__name__}")
     if url.startswith(LOCAL_SCHEME + "://"):
+        for name, value in _local_options(url):
+            if name not in ("model", "strict"):
+                raise ConfigError(
+                    f"base_url {url!r}: local:// has the options model and strict, not {name!r}"
+                )
+            if not value or (name == "strict" and value.lower() not in _SWITCH):
+                raise ConfigError(f"base_url {url!r}: {value!r} is no value of the option {name}")
         return
     try:
         parts = urlsplit(url)
@@ -251,6 +273,11 @@ def _check_url(url: object) -> None:
         raise ConfigError("base_url must not carry a user name or password; use api_key")
     if any(c.isspace() for c in url) or parts.query or parts.fragment:
         raise ConfigError(f"base_url must have no spaces, query or fragment, not {url!r}")
+
+
+def _local_options(url: str) -> list[tuple[str, str]]:
+    """Return the options that follow the question mark of ``local://``, in order."""
+    return parse_qsl(url.partition("?")[2].replace("+", "%2B"), keep_blank_values=True)
 
 
 def _check_key(key: object) -> None:
@@ -269,5 +296,15 @@ def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+_SWITCH = {
+    "1": True,
+    "true": True,
+    "yes": True,
+    "on": True,
+    "0": False,
+    "false": False,
+    "no": False,
+    "off": False,
+}
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")

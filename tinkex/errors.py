@@ -68,6 +68,10 @@ class ClientPoisonedError(TinkerError, ValueError):
         return type(self), (self.message, self.checkpoint)
 
 
+class ServerWarning(UserWarning):
+    """A server warns of what is likely to be a mistake, as the embedded server does if it is strict."""
+
+
 class ExperimentalWarning(FutureWarning):
     """The category of the official client's warnings about experimental calls. Tinkex never issues it."""
 

@@ -77,6 +77,15 @@ def load(model_name: str, known_id: str | None = None) -> Tokenizer:
     return tokenizer
 
 
+def vocabulary_size(tokenizer: Tokenizer) -> int:
+    """Return one more than the largest token id of ``tokenizer``, special tokens included.
+
+    A model may have a larger vocabulary than its tokenizer, because models round the number up.
+    """
+    vocabulary = getattr(tokenizer, "get_vocab", None)
+    return 1 + max(vocabulary().values()) if vocabulary is not None else len(tokenizer)  # type: ignore[arg-type]
+
+
 class FastTokenizer:
     """A tokenizer read from a file ``tokenizer.json`` by the ``tokenizers`` package."""
 
@@ -87,6 +96,10 @@ class FastTokenizer:
         eos = settings.get("eos_token")
         token = eos.get("content") if isinstance(eos, dict) else eos
         self.eos_token_id: int | None = self.backend.token_to_id(token) if token else None
+
+    def get_vocab(self) -> dict[str, int]:
+        """Return the id of each token, special tokens included."""
+        return dict(self.backend.get_vocab(with_added_tokens=True))
 
     def encode(self, text: str) -> list[int]:
         """Return the token ids of ``text``, with the special tokens that the tokenizer adds."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tinkex.local.model.output_layer import Distribution, OutputLayer, Vocabulary
 from tinkex.local.model.sampling import SampleRequest, choose
 
 from .conftest import Api, datum, prompt
@@ -28,26 +30,54 @@ def _request(**settings: Any) -> SampleRequest:
         "topk_sample": 0,
         "target_prompt": None,
         "prompt_alt": 0,
+        "end_of_text": None,
     }
     return SampleRequest(**{**plain, **settings})
 
 
-def _drawn(probabilities: list[float], n: int = 4000, **settings: Any) -> np.ndarray:
+def _distribution(probabilities: list[float], class_size: int, n: int) -> Distribution:
+    """The same probabilities at ``n`` positions, by an output layer with classes of ``class_size`` tokens."""
+    vocabulary = Vocabulary(len(probabilities), class_size)
+    if vocabulary.classes == 1:
+        matrices = {"unembed": np.log([probabilities])}
+        return Distribution(OutputLayer(vocabulary, matrices, None), np.ones((n, 1)))
+    padded = np.zeros((vocabulary.classes, class_size))
+    padded.flat[: len(probabilities)] = probabilities
+    # In place of signs, each class takes a row of its own of the common matrix.
+    totals = np.zeros((vocabulary.classes, vocabulary.classes))
+    totals[0] = np.log(padded.sum(axis=1))
+    matrices = {"classes": totals, "unembed": np.log(np.maximum(padded, 1e-9))}
+    layer = OutputLayer(vocabulary, matrices, np.eye(vocabulary.classes))
+    return Distribution(layer, np.ones((n, vocabulary.classes)))
+
+
+def _drawn(probabilities: list[float], class_size: int, n: int = 4000, **settings: Any) -> np.ndarray:
     """How often each token was chosen."""
-    logits = np.log(np.tile(probabilities, (n, 1)))
-    chosen = choose(logits, _request(**settings), [np.random.default_rng(0)] * n)
+    distribution = _distribution(probabilities, class_size, n)
+    draws = np.random.default_rng(0).random((n, distribution.vocabulary.draws))
+    chosen = choose(distribution, _request(**settings), draws)
     return np.bincount(chosen, minlength=len(probabilities)) / n
 
 
-def test_frequencies_follow_temperature_top_k_and_top_p() -> None:
-    given = [0.1, 0.4, 0.2, 0.3]
-    np.testing.assert_allclose(_drawn(given), given, atol=0.04)
+@pytest.mark.parametrize("class_size", [5, 2, 3])
+def test_frequencies_follow_temperature_top_k_and_top_p(class_size: int) -> None:
+    given = [0.1, 0.4, 0.2, 0.25, 0.05]
+    drawn = partial(_drawn, given, class_size)
+    np.testing.assert_allclose(drawn(), given, atol=0.04)
     squared = np.square(given) / np.square(given).sum()
-    np.testing.assert_allclose(_drawn(given, temperature=0.5), squared, atol=0.04)
-    np.testing.assert_allclose(_drawn(given, top_k=2), [0, 4 / 7, 0, 3 / 7], atol=0.04)
-    np.testing.assert_allclose(_drawn(given, top_p=0.6), [0, 4 / 7, 0, 3 / 7], atol=0.04)
-    np.testing.assert_allclose(_drawn(given, top_p=0.01), [0, 1, 0, 0])
-    np.testing.assert_allclose(_drawn(given, temperature=0), [0, 1, 0, 0])
+    np.testing.assert_allclose(drawn(temperature=0.5), squared, atol=0.04)
+    np.testing.assert_allclose(drawn(top_k=2), [0, 8 / 13, 0, 5 / 13, 0], atol=0.04)
+    np.testing.assert_allclose(drawn(top_p=0.6), [0, 8 / 13, 0, 5 / 13, 0], atol=0.04)
+    np.testing.assert_allclose(drawn(top_p=0.01), [0, 1, 0, 0, 0])
+    np.testing.assert_allclose(drawn(temperature=0), [0, 1, 0, 0, 0])
+
+
+@pytest.mark.parametrize("top_p", [0.1, 0.9])
+def test_top_p_takes_as_many_tokens_of_a_large_vocabulary_as_it_needs(top_p: float) -> None:
+    size, n = 4096, 1500
+    left = size * top_p
+    found = np.count_nonzero(_drawn([1 / size] * size, 64, n=n, top_p=top_p))
+    assert found == pytest.approx(left * (1 - np.exp(-n / left)), rel=0.1)  # distinct ones of n draws
 
 
 @pytest.fixture

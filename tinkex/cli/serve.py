@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from pathlib import Path
@@ -25,6 +26,19 @@ from tinkex.local import KEY_VARIABLE
     help="Keeps checkpoints. [default: they are kept in memory]",
 )
 @click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="NAME[=SIZE]",
+    help="Also offer a model of this name, with a vocabulary of SIZE tokens; may be repeated. Without a size the "
+    "model's tokenizer is loaded and says it.",
+)
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="For rehearsals: refuse what the hosted service refuses, and warn of likely mistakes.",
+)
+@click.option(
     "--api-key",
     envvar=KEY_VARIABLE,
     show_envvar=True,
@@ -40,9 +54,12 @@ from tinkex.local import KEY_VARIABLE
 @calls.output
 def serve(
     call: calls.Call,
+    *,
     host: str,
     port: int,
     directory: Path | None,
+    models: tuple[str, ...],
+    strict: bool,
     api_key: str | None,
     allow_host: tuple[str, ...],
 ) -> None:
@@ -51,14 +68,22 @@ def serve(
 
     try:
         server = LocalServer(
-            directory, host=host, port=port, api_key=api_key or None, allowed_hosts=allow_host
+            directory,
+            models=models,
+            strict=strict,
+            host=host,
+            port=port,
+            api_key=api_key or None,
+            allowed_hosts=allow_host,
         )
     except ValueError as error:
         raise BadInput(str(error)) from error
+    server.start()  # may load tokenizers, which Ctrl-C interrupts
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
-    server.start()
+    if strict:
+        logging.getLogger("tinkex.local").addHandler(logging.StreamHandler())  # prints warnings on stderr
     try:
         show(call, {"base_url": server.base_url}, f"Tinker server on {server.base_url}")
         # The wait is short because Ctrl-C does not interrupt a longer one on Windows.

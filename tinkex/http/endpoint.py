@@ -17,5 +17,5 @@ def resolve(config: Config) -> tuple[str, str | None]:
     # Imported by name, because the layer of the embedded server is above this one, and it needs packages that
     # the client does not.
     local = importlib.import_module("tinkex.local")
-    server = local.embedded(config.local_directory)
+    server = local.embedded(config.local_directory, models=config.local_models, strict=config.local_strict)
     return server.base_url, server.api_key

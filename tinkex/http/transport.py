@@ -125,6 +125,10 @@ class Transport:
                             raise not_an_answer(self._without_secrets(response), url)
                         answer = read(response)
                         self._has_answered()
+                        if "Warning" in response.headers:
+                            from tinkex.observability import server_warnings
+
+                            server_warnings.show(response.headers["Warning"], self.base_url, self.redact)
                         return answer
                 except APIConnectionError as error:
                     call.unanswered()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
 import sys
@@ -20,6 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         server = LocalServer(
             options.directory,
+            models=options.model,
+            strict=options.strict,
             host=options.host,
             port=options.port,
             api_key=options.api_key or os.environ.get(KEY_VARIABLE) or None,
@@ -28,14 +31,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ModuleNotFoundError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1 if isinstance(error, ModuleNotFoundError) else 2
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
     try:
-        server.start()
+        server.start()  # may load tokenizers, which Ctrl-C interrupts
+    except ValueError as error:  # the tokenizer of a model cannot be loaded
+        print(error, file=sys.stderr)
+        return 2
     except OSError as error:
         print(error.strerror, file=sys.stderr)
         return 1
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    if options.strict:
+        logging.getLogger("tinkex.local").addHandler(logging.StreamHandler())  # prints warnings on stderr
     print(f"Tinker server on {server.base_url}", flush=True)
     # The waits are short because on Windows a longer one would not notice Ctrl-C.
     while not ended.wait(0.5):
@@ -52,6 +60,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="0 picks a free one (default: %(default)s)")
     parser.add_argument("--directory", help="keep checkpoints here (default: in memory)")
+    parser.add_argument(
+        "--model",
+        action="append",
+        default=[],
+        metavar="NAME[=SIZE]",
+        help="also offer a model of this name, with a vocabulary of SIZE tokens; may be repeated. Without a size the "
+        "model's tokenizer is loaded and says it",
+    )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="for rehearsals: refuse what the hosted service refuses, and warn of likely mistakes",
+    )
     parser.add_argument(
         "--api-key",
         help="ask clients for this key (default: take any). Other users of this machine can see it in the list of "

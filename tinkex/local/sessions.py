@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
+from tinkex.local.model.offered import OfferedModel
 from tinkex.local.model.training import Snapshot, TrainingModel
 from tinkex.local.work.completions import CompletionLog
 from tinkex.local.work.numbered import Numbered
 from tinkex.local.work.ordered_queue import OrderedQueue
+
+logger = logging.getLogger("tinkex.local")
 
 
 def now() -> str:
@@ -47,28 +52,48 @@ class Session:
 
 @dataclass(eq=False)
 class Model:
-    """A model in training, and the queue of its requests."""
+    """A model in training, its base model, and the queue of its requests.
+
+    ``saved`` is whether a checkpoint of it was ever saved, and ``shift_warned`` whether its client was warned of
+    targets that are not the input shifted by one.
+    """
 
     id: str
     session: Session
+    base: OfferedModel
     training: TrainingModel
     queue: OrderedQueue
     user_metadata: dict[str, Any] | None
+    saved: bool = False
+    shift_warned: bool = False
     created: str = field(default_factory=now)
     last_request: str = field(default_factory=now)
+
+
+def forgotten_saves(models: Iterable[Model]) -> list[str]:
+    """Return a warning for each model that was trained and of which nothing was ever saved, and log it."""
+    texts = [
+        f"model {model.id} ({model.base.name}) was trained and never saved, and is lost now. Its optimizer has taken "
+        f"{model.training.steps} steps; call save_state or save_weights_for_sampler before the session ends"
+        for model in models
+        if model.training.steps and not model.saved
+    ]
+    for text in texts:
+        logger.warning("%s", text)
+    return texts
 
 
 @dataclass(eq=False)
 class Sampler:
     """A sampling session: weights that do not change, and the clients that sample from them.
 
-    A ``snapshot`` of None stands for the base model. ``logs`` maps the number of each client to the log of its
-    finished samples.
+    ``logs`` maps the number of each client to the log of its finished samples.
     """
 
     id: str
     session: Session
-    snapshot: Snapshot | None
+    base: OfferedModel
+    snapshot: Snapshot
     model_path: str | None
     numbered: Numbered = field(default_factory=Numbered)
     highest: int = -1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,9 +16,10 @@ from tinkex.local.links import Links
 from tinkex.local.model.blas import hold_single_thread, release_single_thread
 from tinkex.local.model.crew import Crew
 from tinkex.local.model.lora import LoraSpec
-from tinkex.local.model.network import AdaptedModel, BaseModel
+from tinkex.local.model.network import AdaptedModel
+from tinkex.local.model.offered import BYTE_LM, OfferedModel
 from tinkex.local.model.training import Snapshot, TrainingModel
-from tinkex.local.sessions import Model, Sampler, Session, now
+from tinkex.local.sessions import Model, Sampler, Session, forgotten_saves, now
 from tinkex.local.work.completions import CompletionLog
 from tinkex.local.work.ordered_queue import OrderedQueue
 from tinkex.local.work.promises import Promises
@@ -31,12 +32,23 @@ _JOIN = 0.3  # seconds that a closing state waits for each of its threads
 class State:
     """The sessions, models, samplers, checkpoints and queues of a server. Any thread may use it.
 
+    The base models on offer are ``offered``. ``strict`` is whether requests are checked by ``strict.py``.
     Checkpoints are kept in ``directory``, or in memory without one. A session that sends no heartbeat for
     ``session_timeout`` seconds is ended. A long poll is held for ``poll_timeout`` seconds.
     """
 
-    def __init__(self, directory: Path | None, session_timeout: float, poll_timeout: float) -> None:
+    def __init__(
+        self,
+        directory: Path | None,
+        session_timeout: float,
+        poll_timeout: float,
+        offered: Sequence[OfferedModel] = (BYTE_LM,),
+        *,
+        strict: bool = False,
+    ) -> None:
         self.poll_timeout = poll_timeout
+        self.strict = strict
+        self.offered: Mapping[str, OfferedModel] = {model.name: model for model in offered}
         self.checkpoints: CheckpointStore = CheckpointStore(directory)
         self.links: Links = Links()
         self.promises: Promises = Promises()
@@ -46,12 +58,11 @@ class State:
         self._sessions: dict[str, Session] = {}
         self._models: dict[str, Model] = {}
         self._samplers: dict[str, Sampler] = {}
-        self._base = BaseModel()
         hold_single_thread()
         self._crew = Crew()
         self._training_workers = Workers(2, "train")
         self.sampling_workers: Workers = Workers(2, "sample")
-        self.adapted: Callable[[Snapshot | None], AdaptedModel] = lru_cache(maxsize=16)(self._adapt)
+        self.adapted: Callable[[Snapshot], AdaptedModel] = lru_cache(maxsize=16)(_adapt)
         """The model that computes for a snapshot. The latest are kept, since making one takes longer than a token."""
         self._reaper = threading.Thread(target=self._reap, name="tinkex-local-reaper", daemon=True)
         self._reaper.start()
@@ -80,11 +91,14 @@ class State:
             sessions = list(self._sessions.values())
         return sorted(sessions, key=lambda session: session.created, reverse=True)
 
-    def end_session(self, session: Session, status: dict[str, Any]) -> None:
-        """End a session and free what belongs to it. Does nothing if it has ended already."""
+    def end_session(self, session: Session, status: dict[str, Any]) -> list[str]:
+        """End a session and free what belongs to it; return the warnings of a strict server.
+
+        Does nothing if the session has ended already.
+        """
         with self._lock:
             if session.ended is not None:
-                return
+                return []
             session.ended = status
             models = [self._models.pop(run) for run in session.runs if run in self._models]
             samplers = [self._samplers.pop(each) for each in session.samplers if each in self._samplers]
@@ -92,6 +106,7 @@ class State:
             model.queue.close(f"session {session.id} has ended")
         for sampler in samplers:
             self._close_sampler(sampler)
+        return forgotten_saves(models) if self.strict else []
 
     def _reap(self) -> None:
         while not self.closing.wait(min(self._session_timeout / 4, 5.0)):
@@ -102,16 +117,28 @@ class State:
 
     # ---- models ----
 
-    def new_training(self, spec: LoraSpec) -> TrainingModel:
-        """Return new adapters on the base model; raises ``InvalidInput`` if ``spec`` trains nothing."""
-        return TrainingModel(self._base, spec, self._crew.map)
+    def base_model(self, name: str) -> OfferedModel:
+        """Return a base model; raises ``NotFound``, which names those on offer, if there is none of this name."""
+        found = self.offered.get(name)
+        if found is None:
+            raise NotFound(f"base_model: {name!r} is unknown; this server has {', '.join(self.offered)}")
+        return found
+
+    def new_training(self, base: OfferedModel, spec: LoraSpec) -> TrainingModel:
+        """Return new adapters on a base model; raises ``InvalidInput`` if ``spec`` trains nothing."""
+        return TrainingModel(base.base, spec, self._crew.map)
 
     def add_model(
-        self, session: Session, run: str, training: TrainingModel, user_metadata: dict[str, Any] | None
+        self,
+        session: Session,
+        run: str,
+        base: OfferedModel,
+        training: TrainingModel,
+        user_metadata: dict[str, Any] | None,
     ) -> Model:
         """Add a model of ``session`` under the id ``run``; raises ``Gone`` if the session has ended."""
         queue = OrderedQueue(self._training_workers, self.promises, run)
-        model = Model(run, session, training, queue, user_metadata)
+        model = Model(run, session, base, training, queue, user_metadata)
         with self._lock:
             _check_lives(session)
             self._models[run] = model
@@ -136,17 +163,20 @@ class State:
         with self._lock:
             return dict(self._models)
 
-    def remove_model(self, model: Model) -> None:
-        """Free a model; the requests that wait for it fail."""
+    def remove_model(self, model: Model) -> list[str]:
+        """Free a model; the requests that wait for it fail. Return the warnings of a strict server."""
         with self._lock:
-            self._models.pop(model.id, None)
+            known = self._models.pop(model.id, None)
         model.queue.close(f"model {model.id} was unloaded")
+        return forgotten_saves([model]) if self.strict and known is not None else []
 
     # ---- samplers ----
 
-    def add_sampler(self, session: Session, snapshot: Snapshot | None, model_path: str | None) -> Sampler:
+    def add_sampler(
+        self, session: Session, base: OfferedModel, snapshot: Snapshot, model_path: str | None
+    ) -> Sampler:
         """A new sampler of ``session``; raises ``Gone`` if the session has ended."""
-        sampler = Sampler(f"{session.id}:sample:{secrets.token_hex(6)}", session, snapshot, model_path)
+        sampler = Sampler(f"{session.id}:sample:{secrets.token_hex(6)}", session, base, snapshot, model_path)
         with self._lock:
             _check_lives(session)
             self._samplers[sampler.id] = sampler
@@ -189,11 +219,6 @@ class State:
         for log in logs:
             log.close()
 
-    def _adapt(self, snapshot: Snapshot | None) -> AdaptedModel:
-        if snapshot is None:
-            return AdaptedModel(self._base, {}, LoraSpec())
-        return AdaptedModel(self._base, snapshot.weights, snapshot.spec)
-
     def _find(self, things: Mapping[str, _T], thing_id: str, missing: str) -> _T:
         with self._lock:
             thing = things.get(thing_id)
@@ -201,8 +226,8 @@ class State:
             raise NotFound(missing)
         return thing
 
-    def close(self) -> None:
-        """Wake every long poll and end every thread."""
+    def close(self) -> list[str]:
+        """Wake every long poll and end every thread; return the warnings of a strict server."""
         self.closing.set()
         self.promises.fail_pending("the server is stopping")
         with self._lock:
@@ -214,6 +239,11 @@ class State:
         self._crew.stop(_JOIN)
         self._reaper.join(_JOIN)
         release_single_thread()
+        return forgotten_saves(self.models().values()) if self.strict else []
+
+
+def _adapt(snapshot: Snapshot) -> AdaptedModel:
+    return AdaptedModel(snapshot.base, snapshot.weights, snapshot.spec)
 
 
 def _check_lives(session: Session) -> None:

@@ -17,7 +17,6 @@ from tinkex.local.checkpoints.files import INFO_FILE, WEIGHTS_FILE, DiskFiles, F
 from tinkex.local.checkpoints.path import KINDS, Key
 from tinkex.local.errors import Conflict, NotFound
 from tinkex.local.model.lora import LoraSpec
-from tinkex.local.model.network import BASE_MODEL
 from tinkex.local.model.training import Saved
 
 
@@ -35,7 +34,7 @@ class Checkpoint:
     train_unembed: bool
     step: int
     size_bytes: int
-    base_model: str = BASE_MODEL
+    base_model: str = "tinkex/byte-lm"  # checkpoints of earlier versions do not say it
     public: bool = False
     expires_at: str | None = None
     user_metadata: dict[str, Any] | None = None
@@ -76,6 +75,7 @@ class Checkpoint:
 class Labels:
     """The attributes of a checkpoint when it is saved. Without ``ttl_seconds`` it never expires."""
 
+    base_model: str
     ttl_seconds: int | None
     user_metadata: dict[str, Any] | None
     run_metadata: dict[str, Any] | None
@@ -96,7 +96,9 @@ class CheckpointStore:
 
     def save(self, key: Key, saved: Saved, labels: Labels, *, overwrite: bool) -> None:
         """Save a checkpoint; raises ``Conflict`` if there is one of that name and ``overwrite`` is off."""
-        data = save(dict(saved.tensors), metadata={"format": "tinkex-local-1", "base_model": BASE_MODEL})
+        data = save(
+            dict(saved.tensors), metadata={"format": "tinkex-local-1", "base_model": labels.base_model}
+        )
         checkpoint = Checkpoint(
             run=key.run,
             kind=key.kind,
@@ -108,6 +110,7 @@ class CheckpointStore:
             train_unembed=saved.spec.train_unembed,
             step=saved.step,
             size_bytes=len(data),
+            base_model=labels.base_model,
             expires_at=_expiry(labels.ttl_seconds),
             user_metadata=labels.user_metadata,
             run_metadata=labels.run_metadata,

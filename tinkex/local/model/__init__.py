@@ -1,4 +1,4 @@
-"""The language model ``tinkex/byte-lm``: its network, how it is trained, and how it is sampled.
+"""The language models: their network, how they are trained, and how they are sampled.
 
 Nothing in this folder knows of HTTP, of requests or of the server. What cannot be done raises a ``ModelError``.
 """

@@ -9,11 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from tinkex.local.byte_tokenizer import VOCAB_SIZE
 from tinkex.local.model.arrays import Array, Floats, Ints
 from tinkex.local.model.errors import InvalidInput
 from tinkex.local.model.losses import LOSSES
-from tinkex.local.model.network import MAX_CONTEXT_LENGTH
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,8 @@ def make_batch(
 ) -> Batch:
     """Return a batch of ``data``: for each datum its chunks of tokens, and the inputs of the loss by name.
 
-    Raises ``InvalidInput``, which names the place, if the data breaks a rule.
+    Raises ``InvalidInput``, which names the place, if the data breaks a rule. The rules of a single model are checked
+    by ``OfferedModel.check_batch``.
     """
     if loss not in LOSSES:
         raise InvalidInput(f"loss_fn: {loss!r} is unknown; there are {', '.join(LOSSES)}")
@@ -60,16 +59,6 @@ def make_batch(
     settings = _settings(loss, config)
     datums = tuple(_datum(f"data[{i}]", tokens, inputs, loss) for i, (tokens, inputs) in enumerate(data))
     return Batch(model_id, seq_id, datums, loss, settings, forward_only)
-
-
-def check_tokens(tokens: Array, where: str) -> Ints:
-    """``tokens`` as int64; raises ``InvalidInput``, naming ``where``, if one is not in the vocabulary."""
-    if tokens.dtype.kind != "i":
-        raise InvalidInput(f"{where}: token ids must be integers")
-    if tokens.size and (tokens.min() < 0 or tokens.max() >= VOCAB_SIZE):
-        bad = tokens[(tokens < 0) | (tokens >= VOCAB_SIZE)].flat[0]
-        raise InvalidInput(f"{where}: token {bad} is outside the vocabulary 0..{VOCAB_SIZE - 1}")
-    return tokens.astype(np.int64, copy=False)
 
 
 def _settings(loss: str, config: Mapping[str, Any]) -> dict[str, float]:
@@ -83,13 +72,13 @@ def _settings(loss: str, config: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _datum(where: str, chunks: Sequence[Array], inputs: Mapping[str, Array], loss: str) -> Datum:
-    tokens = check_tokens(np.concatenate([*chunks, np.zeros(0, np.int64)]), f"{where}.model_input")
-    if not 0 < len(tokens) <= MAX_CONTEXT_LENGTH:
-        raise InvalidInput(
-            f"{where}.model_input: must hold 1 to {MAX_CONTEXT_LENGTH} tokens, holds {len(tokens)}"
-        )
+    tokens = np.concatenate([*chunks, np.zeros(0, np.int64)])
+    if not len(tokens):
+        raise InvalidInput(f"{where}.model_input: must hold at least one token")
     _check_names(where, inputs, loss)
-    targets = check_tokens(inputs["target_tokens"], f"{where}.target_tokens")
+    targets = inputs["target_tokens"]
+    if targets.dtype.kind != "i":
+        raise InvalidInput(f"{where}.target_tokens: token ids must be integers")
     if targets.ndim not in (1, 2) or len(targets) != len(tokens) or not targets.size:
         raise InvalidInput(
             f"{where}.target_tokens: shape {list(targets.shape)} does not fit {len(tokens)} input tokens"
@@ -104,7 +93,7 @@ def _datum(where: str, chunks: Sequence[Array], inputs: Mapping[str, Array], los
             if not np.isfinite(value).all():
                 raise InvalidInput(f"{where}.{name}: must be finite")
             floats[name] = value.astype(np.float32, copy=False)
-    return Datum(tokens, targets, floats)
+    return Datum(tokens.astype(np.int64, copy=False), targets.astype(np.int64, copy=False), floats)
 
 
 def _check_names(where: str, inputs: Mapping[str, Array], loss: str) -> None:

@@ -1,113 +1,149 @@
-"""The base model ``tinkex/byte-lm``: small, made from a fixed seed, and frozen; only its adapters learn.
+"""The base models: small, made from a fixed seed, and frozen; only their adapters learn.
 
 The last ``CONTEXT`` tokens are embedded, laid side by side, and go through one hidden layer to a distribution over
 the next token (Bengio et al. 2003, "A neural probabilistic language model"). There is no attention, so the setting
-``train_attn`` has no effect. Positions before the first token hold the end-of-text token. The output matrix starts
-with such small numbers that an untrained model is nearly uniform: its loss is about ``ln 257 = 5.55`` per token.
+``train_attn`` has no effect. Positions before the first token hold the last id of the vocabulary, which is the
+end-of-text token of ``tinkex/byte-lm``. The output matrices start with such small numbers that an untrained model is
+nearly uniform: its loss is about ``ln(vocabulary size)`` per token.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, reduce
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tinkex.local.byte_tokenizer import END_OF_TEXT, VOCAB_SIZE
+from tinkex.local.byte_tokenizer import VOCAB_SIZE
 from tinkex.local.model.arrays import Floats, Ints, Weights
-from tinkex.local.model.errors import NotFinite
+from tinkex.local.model.errors import InvalidInput
 from tinkex.local.model.lora import LoraSpec, merged
+from tinkex.local.model.output_layer import (
+    Distribution,
+    Level,
+    OutputLayer,
+    Vocabulary,
+    overflow_allowed,
+    sum_of_levels,
+)
 
-BASE_MODEL = "tinkex/byte-lm"
-TOKENIZER_ID = "tinkex/byte-tokenizer"
-MAX_CONTEXT_LENGTH = 32768
-"""The most tokens that a datum, or a prompt together with one sample, may have."""
 CONTEXT = 32
 """How many of the latest tokens the network looks at."""
 EMBEDDING = 12
 HIDDEN = 320
-LAYER_GROUPS = {"hidden": "mlp", "unembed": "unembed"}
-LAYER_SHAPES = {"hidden": (CONTEXT * EMBEDDING, HIDDEN), "unembed": (HIDDEN, VOCAB_SIZE)}
+LAYER_GROUPS = {"hidden": "mlp", "unembed": "unembed", "classes": "unembed"}
 _SEED = 20240607
-_BLOCK = 512  # positions computed at once, to bound the memory of a large batch
+_BLOCK = 512  # positions computed at once
+_CELLS = 1 << 21  # log-probabilities computed at once; both bound the memory of a large batch
 
 
 class BaseModel:
-    """The frozen weights, which are the same in every process.
+    """The frozen weights for a vocabulary of ``vocab_size`` tokens, which are the same in every process.
 
     The server computes in float32. ``dtype`` may be float64 where gradients are checked.
     """
 
-    def __init__(self, dtype: type[np.floating] = np.float32) -> None:
+    def __init__(self, vocab_size: int = VOCAB_SIZE, dtype: type[np.floating] = np.float32) -> None:
         random = np.random.default_rng(_SEED)
+        self.vocabulary: Vocabulary = Vocabulary(vocab_size)
         self.dtype = dtype
-        self.embedding: Floats = random.standard_normal((VOCAB_SIZE, EMBEDDING)).astype(dtype)
+        self.embedding: Floats = random.standard_normal((vocab_size, EMBEDDING)).astype(dtype)
         # Nearer tokens say more about the next one, so the weight of a position falls with its distance.
         distance = np.arange(CONTEXT, 0, -1)
         gain = np.repeat(distance**-0.5, EMBEDDING)
         gain *= 2 / np.sqrt((gain**2).sum())
         hidden = random.standard_normal((CONTEXT * EMBEDDING, HIDDEN)) * gain[:, None]
-        self.hidden: Floats = hidden.astype(dtype)
         self.bias: Floats = (0.5 * random.standard_normal(HIDDEN)).astype(dtype)
-        unembed = 0.2 / np.sqrt(HIDDEN) * random.standard_normal((HIDDEN, VOCAB_SIZE))
-        self.unembed: Floats = unembed.astype(dtype)
+
+        def output(width: int) -> Floats:
+            weights: Floats = 0.2 / np.sqrt(HIDDEN) * random.standard_normal((HIDDEN, width))
+            return weights.astype(dtype)
+
+        self.layers: dict[str, Floats] = {
+            "hidden": hidden.astype(dtype),
+            "unembed": output(self.vocabulary.class_size),
+        }
+        """The matrices ``[inputs, outputs]`` that adapters are added to."""
+        self.signs: Floats | None = None
+        if self.vocabulary.classes > 1:
+            self.layers["classes"] = output(self.vocabulary.classes)
+            self.signs = random.choice([-1.0, 1.0], (self.vocabulary.classes, HIDDEN)).astype(dtype)
+
+    def check_adapters(self, adapters: Mapping[str, Floats]) -> None:
+        """Raise ``InvalidInput`` if ``adapters`` do not fit the matrices, as after a change of the vocabulary size."""
+        for name, value in adapters.items():
+            layer, _, side = name.rpartition(".")
+            frozen = self.layers.get(layer)
+            if frozen is None or value.shape[side == "up"] != frozen.shape[side == "up"]:
+                raise InvalidInput(
+                    f"the checkpoint's adapter {name} does not fit a model of this vocabulary size"
+                )
+
+    def windows(self, tokens: Sequence[int] | Ints) -> Ints:
+        """The tokens that the model sees at each position, ``[len(tokens), CONTEXT]``, the newest last."""
+        padding = np.full(CONTEXT - 1, self.vocabulary.size - 1)
+        padded = np.concatenate([padding, np.asarray(tokens, np.int64)])
+        view: Ints = np.lib.stride_tricks.sliding_window_view(padded, CONTEXT)
+        return view
 
 
-def windows(tokens: Sequence[int] | Ints) -> Ints:
-    """The tokens that the model sees at each position, ``[len(tokens), CONTEXT]``, the newest last."""
-    padded = np.concatenate([np.full(CONTEXT - 1, END_OF_TEXT), np.asarray(tokens, np.int64)])
-    view: Ints = np.lib.stride_tricks.sliding_window_view(padded, CONTEXT)
-    return view
+base_model = lru_cache(maxsize=8)(BaseModel)
+"""The same as ``BaseModel``, which is made once in a process for each vocabulary size."""
 
 
 class AdaptedModel:
     """The base model with one set of adapters added to its matrices. It does not change once it is made."""
 
     def __init__(self, base: BaseModel, adapters: Mapping[str, Floats], spec: LoraSpec) -> None:
-        self._base = base
+        self.base = base
         self._adapters = adapters
         self._scale = spec.scale
         with overflow_allowed():
-            self._hidden = merged(base.hidden, adapters, "hidden", self._scale)
-            self._unembed = merged(base.unembed, adapters, "unembed", self._scale)
+            self._matrices = {
+                layer: merged(frozen, adapters, layer, self._scale) for layer, frozen in base.layers.items()
+            }
+        self._output = OutputLayer(base.vocabulary, self._matrices, base.signs)
 
     @property
     def finite(self) -> bool:
         """Whether all matrices are free of infinities and NaN."""
-        return bool(np.isfinite(self._hidden).all() and np.isfinite(self._unembed).all())
+        return all(bool(np.isfinite(matrix).all()) for matrix in self._matrices.values())
 
-    def logits(self, context: Ints) -> Floats:
-        """The logits ``[n, VOCAB_SIZE]`` of the token that follows each row of ``context [n, CONTEXT]``.
+    def distribution(self, context: Ints) -> Distribution:
+        """The distribution of the token that follows each row of ``context [n, CONTEXT]``.
 
-        Raises ``NotFinite`` if the adapters are so large that a logit is infinite or NaN.
+        What is asked of it raises ``NotFinite`` if the adapters are so large that a logit is infinite or NaN.
         """
-        return self._forward(context)[2]
+        return Distribution(self._output, self._forward(context)[1])
 
-    def _forward(self, context: Ints) -> tuple[Floats, Floats, Floats]:
-        """The embedded inputs, the hidden layer, and the logits."""
-        inputs: Floats = self._base.embedding[context].reshape(len(context), -1)
+    def _forward(self, context: Ints) -> tuple[Floats, Floats]:
+        """The embedded inputs, and the hidden layer."""
+        inputs: Floats = self.base.embedding[context].reshape(len(context), -1)
         with overflow_allowed():
-            hidden: Floats = inputs @ self._hidden
-            hidden += self._base.bias
+            hidden: Floats = inputs @ self._matrices["hidden"]
+            hidden += self.base.bias
             np.maximum(hidden, 0, out=hidden)
-            logits: Floats = hidden @ self._unembed
-        if not np.isfinite(logits).all():
-            raise NotFinite("the model's weights are too large: its outputs are not finite")
-        return inputs, hidden, logits
+        return inputs, hidden
 
-    def blocks(self, context: Ints) -> Iterator[slice]:
-        """Slices that cut ``context`` into pieces small enough to compute at once."""
-        for start in range(0, len(context), _BLOCK):
-            yield slice(start, start + _BLOCK)
+    def blocks(self, context: Ints, targets: int | None = None) -> Iterator[slice]:
+        """Slices that cut ``context`` into pieces small enough to compute at once.
+
+        ``targets`` is the number of tokens at each position whose log-probabilities are needed; None means all.
+        """
+        vocabulary = self.base.vocabulary
+        classes = vocabulary.classes if targets is None else min(targets, vocabulary.classes)
+        size = max(1, min(_BLOCK, _CELLS // (classes * vocabulary.class_size)))
+        for start in range(0, len(context), size):
+            yield slice(start, start + size)
 
     def trace(self, context: Ints, targets: Ints) -> Trace:
         """Run ``context [n, CONTEXT]`` forward towards ``targets [n, m]``, and keep what the backward pass needs.
 
-        Raises ``NotFinite`` as ``logits`` does.
+        Raises ``NotFinite`` if the adapters are so large that a logit is infinite or NaN.
         """
-        inputs, hidden, logits = self._forward(context)
-        return Trace(inputs, hidden, log_softmax(logits), targets)
+        inputs, hidden = self._forward(context)
+        return Trace(inputs, hidden, self._output.levels(hidden, targets))
 
     def gradients(self, trace: Trace, upstream: Floats) -> Weights:
         """The gradients of the adapters.
@@ -116,16 +152,17 @@ class AdaptedModel:
         trace's arrays are overwritten and cannot be used again.
         """
         used = np.flatnonzero(upstream.any(axis=1))
-        trace, upstream = trace.rows(used), upstream[used]
-        # The derivative of logprob(t) with respect to the logits is onehot(t) - softmax.
-        d_logits = np.exp(trace.table, out=trace.table)
-        d_logits *= -upstream.sum(axis=1, keepdims=True)
-        rows = np.arange(len(d_logits))
-        for column in range(upstream.shape[1]):
-            d_logits[rows, trace.targets[:, column]] += upstream[:, column]
-        gradients = self._adapter_gradients("unembed", trace.hidden, d_logits)
+        if len(used) < len(upstream):  # tokens without weight cost no backward pass
+            trace, upstream = trace.only(used), upstream[used]
+        gradients: Weights = {}
+        d_hiddens = []
+        for level in trace.levels:
+            d_logits = level.d_logits(upstream)
+            gradients |= self._adapter_gradients(level.layer, level.inputs, d_logits)
+            if "hidden.up" in self._adapters:
+                d_hiddens.append(level.d_hidden(d_logits @ self._matrices[level.layer].T))
         if "hidden.up" in self._adapters:
-            d_hidden = d_logits @ self._unembed.T
+            d_hidden = reduce(np.add, d_hiddens)
             d_hidden *= trace.hidden > 0
             gradients |= self._adapter_gradients("hidden", trace.inputs, d_hidden)
         return gradients
@@ -142,35 +179,17 @@ class AdaptedModel:
 
 @dataclass
 class Trace:
-    """The results of a forward pass: activations, and the log-probabilities ``table [n, VOCAB_SIZE]``."""
+    """The results of a forward pass: the embedded inputs, the hidden layer, and the softmaxes of the output layer."""
 
     inputs: Floats
     hidden: Floats
-    table: Floats
-    targets: Ints
+    levels: list[Level]
 
     def logprobs(self) -> Floats:
         """The log-probabilities ``[n, m]`` of the targets."""
-        logprobs: Floats = np.take_along_axis(self.table, self.targets, axis=1)
-        return logprobs
+        return sum_of_levels(self.levels)
 
-    def rows(self, wanted: NDArray[np.intp]) -> Trace:
-        """The trace of only the rows in ``wanted``, so that tokens without weight cost no backward pass."""
-        if len(wanted) == len(self.table):
-            return self
-        return Trace(self.inputs[wanted], self.hidden[wanted], self.table[wanted], self.targets[wanted])
-
-
-def overflow_allowed() -> np.errstate:
-    """Return a context in which infinities and NaN cause no warning.
-
-    The caller checks the numbers for infinities and NaN afterwards.
-    """
-    return np.errstate(over="ignore", invalid="ignore")
-
-
-def log_softmax(logits: Floats) -> Floats:
-    """The natural logarithm of the softmax over the last axis."""
-    shifted: Floats = logits - logits.max(axis=-1, keepdims=True)
-    shifted -= np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return shifted
+    def only(self, positions: Ints) -> Trace:
+        """The trace of a part of the positions, which are given in ascending order."""
+        levels = [level.only(positions) for level in self.levels]
+        return Trace(self.inputs[positions], self.hidden[positions], levels)

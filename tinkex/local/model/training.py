@@ -13,14 +13,8 @@ from tinkex.local.model.batch import Batch, Datum
 from tinkex.local.model.errors import InvalidInput, NotFinite
 from tinkex.local.model.lora import LoraSpec, new_adapters, trainable_layers
 from tinkex.local.model.losses import LOSSES
-from tinkex.local.model.network import (
-    LAYER_GROUPS,
-    LAYER_SHAPES,
-    AdaptedModel,
-    BaseModel,
-    overflow_allowed,
-    windows,
-)
+from tinkex.local.model.network import LAYER_GROUPS, AdaptedModel, BaseModel
+from tinkex.local.model.output_layer import overflow_allowed
 from tinkex.local.model.outputs import TrainingOutput
 
 BlockMap = Callable[[Callable[[slice], Weights], Sequence[slice]], Iterable[Weights]]
@@ -30,6 +24,7 @@ BlockMap = Callable[[Callable[[slice], Weights], Sequence[slice]], Iterable[Weig
 class Snapshot:
     """The adapters of a model at one moment. They never change: an optimizer step makes new ones."""
 
+    base: BaseModel
     spec: LoraSpec
     weights: Mapping[str, Floats]
 
@@ -45,6 +40,11 @@ class Saved:
     tensors: Mapping[str, Floats]
     step: int
 
+    @property
+    def adapters(self) -> dict[str, Floats]:
+        """The adapters, without the optimizer's moments."""
+        return {k: v for k, v in self.tensors.items() if not k.startswith(("first.", "second."))}
+
 
 class TrainingModel:
     """Adapters on top of ``base``, trained one step at a time. Only one thread may use it at a time.
@@ -57,18 +57,20 @@ class TrainingModel:
         self._base = base
         self._map = map_blocks
         self.spec: LoraSpec = spec
-        layers = trainable_layers(spec, LAYER_GROUPS)
+        layers = trainable_layers(spec, {layer: LAYER_GROUPS[layer] for layer in base.layers})
         if not layers:
             raise InvalidInput(
                 "lora_config: nothing to train; this model has mlp and unembed layers, no attention"
             )
-        self._weights: Mapping[str, Floats] = new_adapters(
-            spec, {layer: LAYER_SHAPES[layer] for layer in layers}, base.dtype
-        )
+        shapes = {layer: (base.layers[layer].shape[0], base.layers[layer].shape[1]) for layer in layers}
+        self._weights: Mapping[str, Floats] = new_adapters(spec, shapes, base.dtype)
         self._optimizer = AdamState.fresh(self._weights)
+        self.steps = 0
+        """How many steps the optimizer has taken since this object was made."""
         self._reset()
 
     def _reset(self) -> None:
+        self.has_gradients = False
         self._gradients: Weights = {name: np.zeros_like(value) for name, value in self._weights.items()}
         self._model = AdaptedModel(self._base, self._weights, self.spec)
 
@@ -84,7 +86,7 @@ class TrainingModel:
 
     def snapshot(self) -> Snapshot:
         """The adapters as they are now, for a sampler to keep."""
-        return Snapshot(self.spec, self._weights)
+        return Snapshot(self._base, self.spec, self._weights)
 
     def run(self, batch: Batch) -> TrainingOutput:
         """Do a forward pass and, unless the batch is forward only, add its gradients to those added up so far.
@@ -105,6 +107,7 @@ class TrainingModel:
                 outputs[i] = {"logprobs": lp.reshape(shape), "elementwise_loss": loss.reshape(shape)}
         if not np.isfinite(total):
             raise NotFinite(f"{batch.loss}: the loss is not finite")
+        self.has_gradients = self.has_gradients or not batch.forward_only
         with overflow_allowed():
             for name, value in gradients.items():
                 self._gradients[name] += value
@@ -112,7 +115,7 @@ class TrainingModel:
 
     def _run_group(self, group: list[Datum], batch: Batch, gradients: Weights) -> tuple[Floats, Floats]:
         """The log-probabilities and losses of one group; its gradients are added to ``gradients``."""
-        context = np.concatenate([windows(datum.tokens) for datum in group])
+        context = np.concatenate([self._base.windows(datum.tokens) for datum in group])
         targets = np.concatenate([_columns(datum.targets) for datum in group])
         inputs = _stacked(group, targets.shape)
         logprobs = np.empty(targets.shape, self._base.dtype)
@@ -127,7 +130,7 @@ class TrainingModel:
                 return {} if batch.forward_only else self._model.gradients(trace, upstream)
 
         # The order of the blocks is kept, so that the sum does not depend on which thread was faster.
-        for block in self._map(run_block, list(self._model.blocks(context))):
+        for block in self._map(run_block, list(self._model.blocks(context, targets.shape[1]))):
             with overflow_allowed():
                 for name, value in block.items():
                     if name in gradients:
@@ -153,6 +156,7 @@ class TrainingModel:
             self._weights, self._optimizer = before
             self._reset()
             raise NotFinite("optim_step: the step would leave weights that are not finite")
+        self.steps += 1
         return {"grad_norm:mean": norm}
 
     def saved(self, *, optimizer: bool) -> Saved:

@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from tinkex.local.byte_tokenizer import VOCAB_SIZE
 from tinkex.local.model.arrays import Array
-from tinkex.local.model.network import MAX_CONTEXT_LENGTH
 from tinkex.local.protocol.fields import Fields
 from tinkex.local.protocol.refused import Refused
 from tinkex.wire import messages_pb2 as pb
 
 _MAX_DIMENSIONS = 2
+_MAX_CELLS = 1 << 23  # of a dense tensor that is made of a sparse one
 _NUMBERS = {int, float}
 _PROTO_DTYPES = {
     pb.DTYPE_FLOAT32: "<f4",
@@ -132,7 +131,7 @@ def _shaped(values: Array, shape: list[int], where: str) -> Array:
 
 def _from_csr(values: Array, rows: Array, columns: Array, shape: list[int], where: str) -> Array:
     """The dense array of a sparse one in the CSR format."""
-    if len(shape) != 2 or not (0 <= shape[0] <= MAX_CONTEXT_LENGTH and 0 <= shape[1] <= VOCAB_SIZE):
+    if len(shape) != 2 or min(shape) < 0 or max(shape) > _MAX_CELLS or math.prod(shape) > _MAX_CELLS:
         raise Refused(422, f"{where}: a sparse tensor needs a shape [rows, columns] of usable size")
     counts = np.diff(rows)
     consistent = (

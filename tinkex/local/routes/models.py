@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tinkex.local import strict
 from tinkex.local.checkpoints.path import Key
+from tinkex.local.checkpoints.store import Checkpoint
+from tinkex.local.errors import Invalid
 from tinkex.local.model.lora import MAX_RANK, LoraSpec
-from tinkex.local.model.network import BASE_MODEL
+from tinkex.local.model.offered import OfferedModel
 from tinkex.local.model.training import TrainingModel
 from tinkex.local.protocol.fields import Fields
 from tinkex.local.protocol.refused import Refused
@@ -21,24 +24,25 @@ from tinkex.local.work.promises import Promise
 def create_model(state: State, request: Request) -> Answer:
     """Make a new model."""
     fields = request.fields
-    check_base_model(fields)
+    base = state.base_model(fields.text("base_model"))
     spec = _lora_spec(fields.child("lora_config", {}))
-    return _add_model(state, fields, "create_model", {}, lambda: state.new_training(spec))
+    return _add_model(state, fields, "create_model", {}, lambda: (base, state.new_training(base, spec)))
 
 
 def create_model_from_weights(state: State, fields: Fields) -> Answer:
     """Make a model from a checkpoint: ``/load_weights`` with a ``session_id`` and no ``model_id``."""
     if "model_id" in fields:
         raise Refused(422, "session_id, model_id: exactly one must be given")
-    if "base_model" in fields:
-        check_base_model(fields)
+    wanted = state.base_model(fields.text("base_model")) if "base_model" in fields else None
     key = Key.parse(fields.text("path"))
     optimizer = fields.flag("optimizer", default=False)
 
-    def load() -> TrainingModel:
-        training = state.new_training(state.checkpoints.find(key).spec)
-        restore(state, training, key, optimizer=optimizer)
-        return training
+    def load() -> tuple[OfferedModel, TrainingModel]:
+        checkpoint = state.checkpoints.find(key)
+        base = wanted or state.base_model(checkpoint.base_model)
+        training = state.new_training(base, checkpoint.spec)
+        restore(state, base, training, key, optimizer=optimizer)
+        return base, training
 
     return _add_model(state, fields, "load_weights", {"path": key.path}, load)
 
@@ -46,25 +50,35 @@ def create_model_from_weights(state: State, fields: Fields) -> Answer:
 def unload_model(state: State, request: Request) -> Answer:
     """Free a model."""
     model = state.model(request.fields.text("model_id"))
-    state.remove_model(model)
-    return submitted(finished(state, "unload_model", {"model_id": model.id}, model.id))
+    warnings = state.remove_model(model)
+    answer = submitted(finished(state, "unload_model", {"model_id": model.id}, model.id))
+    return strict.warned(answer, warnings)
 
 
-def restore(state: State, training: TrainingModel, key: Key, *, optimizer: bool) -> None:
-    """Load a checkpoint into a model; raises ``NotFound``, or ``InvalidInput`` if it does not fit."""
+def restore(state: State, base: OfferedModel, training: TrainingModel, key: Key, *, optimizer: bool) -> None:
+    """Load a checkpoint into a model.
+
+    Raises ``NotFound``, ``Invalid`` if the checkpoint is of another base model, or ``InvalidInput`` if it does not fit.
+    """
+    check_same_base(state.checkpoints.find(key), base)
     saved = state.checkpoints.load(key)
     training.load(saved.spec, saved.tensors, saved.step, optimizer=optimizer)
 
 
-def check_base_model(fields: Fields) -> None:
-    """Raise ``Refused`` (404) if the request names another base model than this server's."""
-    name = fields.text("base_model")
-    if name != BASE_MODEL:
-        raise Refused(404, f"base_model: {name!r} is unknown; this server has {BASE_MODEL}")
+def check_same_base(checkpoint: Checkpoint, base: OfferedModel) -> None:
+    """Raise ``Invalid`` if a checkpoint is of another base model than ``base``."""
+    if checkpoint.base_model != base.name:
+        raise Invalid(
+            f"path: {checkpoint.key.path} is a checkpoint of {checkpoint.base_model}, not of {base.name}"
+        )
 
 
 def _add_model(
-    state: State, fields: Fields, kind: str, result: dict[str, str], make: Callable[[], TrainingModel]
+    state: State,
+    fields: Fields,
+    kind: str,
+    result: dict[str, str],
+    make: Callable[[], tuple[OfferedModel, TrainingModel]],
 ) -> Answer:
     """Make the model whose number in its session the request gives. The result is ready at once."""
     session = state.session(fields.text("session_id"))
@@ -73,7 +87,7 @@ def _add_model(
     _check_optimizer(fields)
 
     def add() -> Promise:
-        model = state.add_model(session, f"{session.id}:train:{number.value}", make(), metadata)
+        model = state.add_model(session, f"{session.id}:train:{number.value}", *make(), metadata)
         return finished(state, kind, {**result, "model_id": model.id}, model.id)
 
     return number.promise_once(state, kind, fields, add)

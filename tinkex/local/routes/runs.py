@@ -8,7 +8,6 @@ from typing import Any
 from tinkex.local.checkpoints.store import Checkpoint
 from tinkex.local.errors import NotFound
 from tinkex.local.model.lora import LoraSpec
-from tinkex.local.model.network import BASE_MODEL
 from tinkex.local.sessions import Model
 from tinkex.local.state import State
 
@@ -53,11 +52,13 @@ def lora_document(spec: LoraSpec) -> dict[str, Any]:
 def _document(run: str, model: Model | None, checkpoints: Sequence[Checkpoint]) -> dict[str, Any]:
     if model is not None:
         spec, seen, metadata = model.training.spec, model.last_request, model.user_metadata
+        base_model = model.base.name
     else:
         spec, seen, metadata = checkpoints[0].spec, checkpoints[0].time, checkpoints[0].run_metadata
+        base_model = checkpoints[0].base_model
     return {
         "training_run_id": run,
-        "base_model": BASE_MODEL,
+        "base_model": base_model,
         "model_owner": OWNER,
         **lora_document(spec),
         "corrupted": False,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from tinkex.local.checkpoints.path import Key
+from tinkex.local.model.lora import LoraSpec
+from tinkex.local.model.offered import OfferedModel
 from tinkex.local.model.sampling import SampleRequest, sample
 from tinkex.local.model.training import Snapshot
 from tinkex.local.protocol.results import SampleResult
 from tinkex.local.protocol.samples import sample_request
-from tinkex.local.routes.models import check_base_model
+from tinkex.local.routes.models import check_same_base
 from tinkex.local.routes.routing import Route
 from tinkex.local.routes.submission import Number, submitted
 from tinkex.local.sessions import Sampler
@@ -28,21 +30,29 @@ def create_sampling_session(state: State, request: Request) -> Answer:
     session = state.session(fields.text("session_id"))
     number = Number(session, "sampling_session_seq_id", fields.integer("sampling_session_seq_id", low=0))
     path = fields.text("model_path", None)
-    if path is None or "base_model" in fields:
-        check_base_model(fields)
+    named = path is None or "base_model" in fields
+    base = state.base_model(fields.text("base_model")) if named else None
 
     def add() -> str:
-        snapshot = None if path is None else _snapshot(state, path)
-        return state.add_sampler(session, snapshot, path).id
+        return state.add_sampler(session, *_weights(state, base, path), path).id
 
     sampler_id = number.once("create_sampling_session", fields, add)
     return document({"type": "create_sampling_session", "sampling_session_id": sampler_id})
 
 
-def _snapshot(state: State, path: str) -> Snapshot:
-    saved = state.checkpoints.load(Key.parse(path))
-    moments = ("first.", "second.")
-    return Snapshot(saved.spec, {k: v for k, v in saved.tensors.items() if not k.startswith(moments)})
+def _weights(state: State, base: OfferedModel | None, path: str | None) -> tuple[OfferedModel, Snapshot]:
+    """The weights of a checkpoint, or of the base model if ``path`` is None."""
+    if path is None:
+        assert base is not None
+        return base, Snapshot(base.base, LoraSpec(), {})
+    key = Key.parse(path)
+    checkpoint = state.checkpoints.find(key)
+    base = base or state.base_model(checkpoint.base_model)
+    check_same_base(checkpoint, base)
+    saved = state.checkpoints.load(key)
+    weights = saved.adapters
+    base.base.check_adapters(weights)
+    return base, Snapshot(base.base, saved.spec, weights)
 
 
 def join_sampling_session(state: State, request: Request) -> Answer:
@@ -54,8 +64,8 @@ def join_sampling_session(state: State, request: Request) -> Answer:
 def asample(state: State, request: Request) -> Answer:
     """Queue a sample request."""
     fields = request.fields
-    wanted = sample_request(fields)
     sampler = state.sampler(fields.text("sampling_session_id"))
+    wanted = sample_request(fields, sampler.base)
     number = state.sample_number(sampler, fields.integer("seq_id", None, low=0))
     request_id = sampler.numbered.once(
         f"seq_id {number} of sampling session {sampler.id}",

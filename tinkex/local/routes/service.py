@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 
+from tinkex.local import strict
 from tinkex.local.protocol.refused import Refused
 from tinkex.local.routes.routing import Route
 from tinkex.local.sessions import Session
@@ -78,8 +79,10 @@ def finish_session(state: State, request: Request) -> Answer:
         raise Refused(422, f"reason.type: {reason!r} is none of {', '.join(_REASONS)}")
     session = state.any_session(request.parameters["session_id"])
     detail = request.fields.text("detail", None)
-    state.end_session(session, {"type": "client_finished", "reason": {"type": reason}, "detail": detail})
-    return document({})
+    warnings = state.end_session(
+        session, {"type": "client_finished", "reason": {"type": reason}, "detail": detail}
+    )
+    return strict.warned(document({}), warnings)
 
 
 ROUTES = (

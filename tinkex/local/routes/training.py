@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tinkex.local import strict
 from tinkex.local.checkpoints.path import Key, check_name
 from tinkex.local.checkpoints.store import Labels
 from tinkex.local.model.adamw import AdamParams
@@ -39,26 +40,27 @@ def forward(state: State, request: Request) -> Answer:
 
 def _run(state: State, batch: Batch) -> Answer:
     model = state.model(batch.model_id)
+    model.base.check_batch(batch)
+    warnings = strict.check_batch(model, batch) if state.strict else []
     kind = "forward" if batch.forward_only else "forward_backward"
     # The fingerprint is that of the data, since a client may send one request in proto first, then in JSON.
     promise = model.queue.submit(
         batch.seq_id, kind, fingerprint(kind, batch), lambda: TrainingResult(model.training.run(batch))
     )
-    return submitted(promise)
+    return strict.warned(submitted(promise), warnings)
 
 
 def optim_step(state: State, request: Request) -> Answer:
     """Update the model's weights with the gradients added up so far."""
     params = _adam_params(request.fields)
     model = state.model(request.fields.text("model_id"))
-    return submitted(
-        queue(
-            model,
-            "optim_step",
-            request.fields,
-            lambda: Document({"metrics": model.training.optim_step(params)}),
-        )
-    )
+
+    def step() -> Document:
+        if state.strict:
+            strict.check_step(model)
+        return Document({"metrics": model.training.optim_step(params)})
+
+    return submitted(queue(model, "optim_step", request.fields, step))
 
 
 def save_weights(state: State, request: Request) -> Answer:
@@ -73,6 +75,7 @@ def save_weights(state: State, request: Request) -> Answer:
         key = Key(model.id, "weights", name)
         labels = _labels(model, ttl, metadata)
         state.checkpoints.save(key, model.training.saved(optimizer=True), labels, overwrite=overwrite)
+        model.saved = True
         return Document({"path": key.path})
 
     return submitted(queue(model, "save_weights", fields, save))
@@ -100,7 +103,7 @@ def _open_sampler(state: State, model: Model, fields: Fields) -> Answer:
     name = "sampling_session_seq_id"
 
     def open_sampler() -> Document:
-        sampler = state.add_sampler(model.session, model.training.snapshot(), None)
+        sampler = state.add_sampler(model.session, model.base, model.training.snapshot(), None)
         return Document({"sampling_session_id": sampler.id})
 
     number = Number(model.session, name, fields.integer(name, low=0))
@@ -129,7 +132,7 @@ def load_weights(state: State, request: Request) -> Answer:
     state.checkpoints.find(key)
 
     def load() -> Document:
-        restore(state, model.training, key, optimizer=optimizer)
+        restore(state, model.base, model.training, key, optimizer=optimizer)
         return Document({"path": key.path, "model_id": model.id})
 
     return submitted(queue(model, "load_weights", fields, load))
@@ -146,13 +149,14 @@ def _save_adapters(state: State, model: Model, key: Key, fields: Fields, labels:
 
     def save() -> Document:
         state.checkpoints.save(key, model.training.saved(optimizer=False), labels, overwrite=True)
+        model.saved = True
         return Document({"path": key.path})
 
     return submitted(queue(model, kind, fields, save))
 
 
 def _labels(model: Model, ttl: int | None, metadata: dict[str, Any] | None) -> Labels:
-    return Labels(ttl, metadata, model.user_metadata, model.session.project_id)
+    return Labels(model.base.name, ttl, metadata, model.user_metadata, model.session.project_id)
 
 
 def _adam_params(fields: Fields) -> AdamParams:
