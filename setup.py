@@ -26,6 +26,7 @@ EXTRAS = {
     "local": ["numpy>=1.26", "waitress>=3.0", "safetensors>=0.4", "threadpoolctl>=3.1"],
     "cli": ["click>=8.1.3", "rich>=13.0"],
     "tokenizers": ["tokenizers>=0.15", "huggingface_hub>=0.20"],
+    "train": ["jinja2>=3.1", "tokenizers>=0.15", "huggingface_hub>=0.20"],
     "zstd": ["zstandard>=0.22; python_version < '3.14'"],
     "test": [
         "pytest>=8.0",
@@ -37,6 +38,7 @@ EXTRAS = {
         "vcrpy>=6.0",
         "opentelemetry-api>=1.20",
         "tokenizers>=0.15",
+        "jinja2>=3.1",
         "zstandard>=0.22",
     ],
 }

@@ -37,7 +37,7 @@ from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from tinkex.errors import (
     APIConnectionError,
@@ -56,6 +56,8 @@ from tinkex.types.training import SaveWeightsResponse
 
 logger = logging.getLogger("tinkex")
 
+T = TypeVar("T")
+
 LONGEST_WAIT = 60.0
 """The longest wait before a restart, in seconds."""
 _GONE = frozenset({404, 410})
@@ -63,6 +65,7 @@ _GONE = frozenset({404, 410})
 
 DoStep = Callable[[TrainingClient, int], Future[Any] | Iterable[Future[Any]] | None]
 OnStep = Callable[[int, list[Any]], None]
+OnCheckpoint = Callable[["Checkpoint"], None]
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,8 @@ class Run:
     ``create`` makes the model of a run that has no checkpoint yet. ``connect`` makes the service client; by
     default ``ServiceClient()`` does. ``journal`` is the path of a small file that records the last
     checkpoint. Only one process may use it at a time. Without a journal a run survives a failure of the
-    server, but not the end of its own process.
+    server, but not the end of its own process. A run without a checkpoint of its own begins with ``start``, if that
+    is given, and not with a new model.
 
     The state is saved every ``save_every`` steps and after the last step, under the name
     ``{name}-{step:06d}``. The server keeps each checkpoint for ``ttl_seconds``, or for ever if that is None.
@@ -112,6 +116,7 @@ class Run:
         *,
         connect: Callable[[], ServiceClient] = ServiceClient,
         journal: str | os.PathLike[str] | None = None,
+        start: Checkpoint | None = None,
         name: str = "step",
         save_every: int = 20,
         ttl_seconds: int | None = None,
@@ -139,7 +144,7 @@ class Run:
         self._open = self._at_checkpoint = False
         self.restarts: int = 0
         """The number of restarts so far."""
-        self.checkpoint: Checkpoint | None = _read(self._journal) if self._journal else None
+        self.checkpoint: Checkpoint | None = (_read(self._journal) if self._journal else None) or start
         """The last checkpoint, or None if there is none yet."""
 
     def __repr__(self) -> str:
@@ -156,13 +161,21 @@ class Run:
             self._open = self._at_checkpoint = False
             self.service.__exit__(kind, error, traceback)
 
-    def train(self, steps: int, do_step: DoStep, on_step: OnStep | None = None) -> None:
+    def train(
+        self,
+        steps: int,
+        do_step: DoStep,
+        on_step: OnStep | None = None,
+        on_checkpoint: OnCheckpoint | None = None,
+    ) -> None:
         """Run the steps that the last checkpoint does not contain, up to number ``steps - 1``, and save.
 
         ``do_step(training, step)`` queues the requests of step number ``step``, counted from 0. Its
         ``optim_step`` must come last, because a saved state contains no gradients. It returns the futures of
         the requests, or None if it has waited for them itself. ``on_step(step, results)`` is called with the
         results of these futures, in the order of the steps. It is called again for a step that is run again.
+        ``on_checkpoint(checkpoint)`` is called after ``on_step``, once a checkpoint is in the journal. What these
+        functions raise ends the run, and is raised.
 
         The run restarts after ``ClientPoisonedError``, ``SessionEndedError``, ``APIConnectionError``, a 5xx or
         408, and a ``RequestFailedError`` that the server caused. It also restarts after a 404, a 410 or another
@@ -171,14 +184,33 @@ class Run:
         checkpoint.
         """
         whole("steps", steps, at_least=0)
+        self._persist(lambda: self._train(steps, do_step, on_step, on_checkpoint))
+
+    def call(self, action: Callable[[TrainingClient], T]) -> T:
+        """Return ``action(training)``, which must not train; restart and call it again where ``train`` restarts.
+
+        Example::
+
+            from tinkex import recovery
+
+            def create(service):
+                return service.create_lora_training_client("tinkex/byte-lm", seed=0)
+
+            with recovery.Run(create, connect=lambda: tinkex.ServiceClient(base_url="local://")) as run:
+                path = run.call(lambda training: training.save_weights_for_sampler("untrained").result().path)
+        """
+        return self._persist(lambda: action(self.training))
+
+    def _persist(self, work: Callable[[], T]) -> T:
+        """Return the result of ``work``, which starts and ends at a checkpoint, over any number of restarts."""
         while True:
             try:
                 if not self._at_checkpoint:
                     self._resume()
                 self._at_checkpoint = False
-                self._train(steps, do_step, on_step)
+                result = work()
                 self._at_checkpoint = True
-                return
+                return result
             except Exception as error:
                 if not self._lost(error) or self._in_a_row >= self._max_restarts:
                     raise
@@ -188,7 +220,9 @@ class Run:
                 logger.warning("resuming from step %d in %.1f s: %s", self._steps_done(), wait, error)
             time.sleep(wait)
 
-    def _train(self, steps: int, do_step: DoStep, on_step: OnStep | None) -> None:
+    def _train(
+        self, steps: int, do_step: DoStep, on_step: OnStep | None, on_checkpoint: OnCheckpoint | None
+    ) -> None:
         queued: collections.deque[_Queued] = collections.deque()
         for number in range(self._steps_done(), steps):
             try:
@@ -196,12 +230,12 @@ class Run:
             except Exception:
                 # The steps before may have succeeded. A checkpoint among them spares repeating them.
                 while queued:
-                    self._finish(queued.popleft(), on_step)
+                    self._finish(queued.popleft(), on_step, on_checkpoint)
                 raise
             if len(queued) == self._in_flight:
-                self._finish(queued.popleft(), on_step)
+                self._finish(queued.popleft(), on_step, on_checkpoint)
         while queued:
-            self._finish(queued.popleft(), on_step)
+            self._finish(queued.popleft(), on_step, on_checkpoint)
 
     def _queue(self, number: int, do_step: DoStep, *, last: bool) -> _Queued:
         made = do_step(self.training, number)
@@ -214,7 +248,7 @@ class Run:
         name = f"{self._name}-{done:06d}"
         return _Queued(number, futures, self.training.save_state(name, self._ttl_seconds, overwrite=True))
 
-    def _finish(self, step: _Queued, on_step: OnStep | None) -> None:
+    def _finish(self, step: _Queued, on_step: OnStep | None, on_checkpoint: OnCheckpoint | None) -> None:
         """Wait for a step, and then for its checkpoint, which counts only if all steps before succeeded."""
         results = [future.result() for future in step.futures]
         if on_step is not None:
@@ -225,6 +259,8 @@ class Run:
                 _write(self._journal, checkpoint)
             self.checkpoint = checkpoint
             self._in_a_row = 0
+            if on_checkpoint is not None:
+                on_checkpoint(checkpoint)
 
     def _resume(self) -> None:
         """Close the present service, then open a new one and make its model, from the last checkpoint if any."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 from pathlib import Path
@@ -30,8 +31,8 @@ class Tokenizer(Protocol):
     def eos_token_id(self) -> int | None:
         """The id of the token that ends a text, or None if the tokenizer has none."""
 
-    def encode(self, text: str) -> list[int]:
-        """Return the token ids of ``text``."""
+    def encode(self, text: str, *, add_special_tokens: bool = ...) -> list[int]:
+        """Return the token ids of ``text``, by default with the special tokens that the tokenizer adds."""
 
     def decode(self, tokens: list[int]) -> str:
         """Return the text of ``tokens``."""
@@ -87,27 +88,50 @@ def vocabulary_size(tokenizer: Tokenizer) -> int:
 
 
 class FastTokenizer:
-    """A tokenizer read from a file ``tokenizer.json`` by the ``tokenizers`` package."""
+    """A tokenizer read from a file ``tokenizer.json`` by the ``tokenizers`` package.
+
+    The files ``tokenizer_config.json`` and ``chat_template.jinja`` beside it are read if they are there.
+    """
 
     def __init__(self, path: Path) -> None:
         self.backend: Any = importlib.import_module("tokenizers").Tokenizer.from_file(str(path))
         config = path.with_name("tokenizer_config.json")
         settings = json.loads(config.read_text("utf-8")) if config.exists() else {}
-        eos = settings.get("eos_token")
-        token = eos.get("content") if isinstance(eos, dict) else eos
-        self.eos_token_id: int | None = self.backend.token_to_id(token) if token else None
+        special = {name: _content(value) for name, value in settings.items() if name.endswith("_token")}
+        self.special_tokens: dict[str, str] = {name: text for name, text in special.items() if text}
+        """The texts of the special tokens, by names such as ``bos_token``."""
+        self.eos_token: str | None = self.special_tokens.get("eos_token")
+        self.eos_token_id: int | None = self.backend.token_to_id(self.eos_token) if self.eos_token else None
+        self.chat_template: str | None = _chat_template(path.with_name("chat_template.jinja"), settings)
+        """The Jinja source of the chat template, or None if the tokenizer has none."""
 
     def get_vocab(self) -> dict[str, int]:
         """Return the id of each token, special tokens included."""
         return dict(self.backend.get_vocab(with_added_tokens=True))
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
         """Return the token ids of ``text``, with the special tokens that the tokenizer adds."""
-        return list(self.backend.encode(text).ids)
+        return list(self.backend.encode(text, add_special_tokens=add_special_tokens).ids)
 
     def decode(self, tokens: list[int]) -> str:
         """Return the text of ``tokens``, special tokens included."""
         return str(self.backend.decode(list(tokens), skip_special_tokens=False))
+
+
+def _content(token: Any) -> str | None:
+    """Return the text of a special token, which a configuration gives as text or as an object."""
+    text = token.get("content") if isinstance(token, dict) else token
+    return text if isinstance(text, str) else None
+
+
+def _chat_template(file: Path, settings: dict[str, Any]) -> str | None:
+    if file.exists():
+        return file.read_text("utf-8")
+    template = settings.get("chat_template")
+    if isinstance(template, list):  # several, by name
+        named = {each.get("name"): each.get("template") for each in template if isinstance(each, dict)}
+        template = named.get("default")
+    return template if isinstance(template, str) else None
 
 
 def _load_fast(name: str) -> FastTokenizer:
@@ -122,6 +146,9 @@ def _load_fast(name: str) -> FastTokenizer:
         try:
             hub = importlib.import_module("huggingface_hub")
             path = Path(hub.hf_hub_download(name, "tokenizer.json"))
+            for more in ("tokenizer_config.json", "chat_template.jinja"):
+                with contextlib.suppress(Exception):  # not every repository has them
+                    hub.hf_hub_download(name, more)
         except Exception as error:  # the hub's client raises errors of several libraries
             raise TinkerError(
                 f"no tokenizer {name!r} to be had: not a folder with a tokenizer.json, and not from the hub: {error}"

@@ -8,13 +8,13 @@ import pytest
 
 from tinkex.cli.dataset import (
     LONGEST_LINE,
-    DatasetError,
     Example,
     default_path,
     demonstration,
     find_completion,
     read_examples,
 )
+from tinkex.finetune.records import DataError
 
 
 def write(tmp_path: Path, text: str, name: str = "data.txt") -> Path:
@@ -61,14 +61,14 @@ def test_very_long_lines_are_cut_and_nothing_is_lost(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_learned_names_the_line(tmp_path: Path, name: str, text: str, message: str) -> None:
-    with pytest.raises(DatasetError, match=message):
+    with pytest.raises(DataError, match=message):
         read_examples(write(tmp_path, text, name))
 
 
 def test_bytes_that_are_not_text_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "data.bin"
     path.write_bytes(b"\xff\xfe\x00\x80")
-    with pytest.raises(DatasetError, match="not UTF-8"):
+    with pytest.raises(DataError, match="not UTF-8"):
         read_examples(path)
 
 

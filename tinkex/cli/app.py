@@ -12,6 +12,7 @@ from tinkex.cli.failures import one_line
 
 COMMANDS = {
     "quickstart": "Fine-tune a model on PATH and show its answer to a prompt before and after.",
+    "train": "Fine-tune a model on DATA: JSON lines, JSON arrays, CSV or Parquet; - is standard input.",
     "sample": "Continue PROMPT, or the prompts of a file.",
     "model": "The models on offer.",
     "run": "Training runs.",
@@ -26,7 +27,7 @@ COMMANDS = {
 _EPILOG = """\b
 The server is --base-url, else TINKER_BASE_URL, else the hosted service; the API key
 is TINKER_API_KEY, else what TINKER_CREDENTIAL_CMD prints, else the stored login.
-Exit status: 0, 1 for a failed call, 2 for bad usage.
+Exit status: 0, 1 for a failed call, 2 for bad usage, 130 where train was interrupted.
 
 \b
 Completion of commands and options by the shell:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from tinkex.cli import call as calls
+from tinkex.cli import saved
 from tinkex.cli.failures import BadInput
 from tinkex.cli.output import properties, show, size
 from tinkex.cli.progress import Update, progress
@@ -22,7 +24,7 @@ _EXPORT_SECONDS = 3600
 
 
 @click.command()
-@click.argument("checkpoint_path")
+@click.argument("checkpoint_path", metavar="PATH|NAME")
 @click.option(
     "--output",
     "-o",
@@ -35,12 +37,17 @@ _EXPORT_SECONDS = 3600
 def download(call: calls.Call, *, checkpoint_path: str, output: Path, force: bool) -> None:
     """Download a checkpoint into a folder named after it.
 
-    The folder of tinker://run/weights/name is run_weights_name. It appears when all files are complete and
+    PATH is the path of a checkpoint, tinker://…; NAME is that of a model that train or quickstart saved. The folder
+    of tinker://run/weights/name is run_weights_name. It appears when all files are complete and
     checked. If the server offers training checkpoints only as exports, an export is made, which starts a
     training session, and deleted afterwards.
     """
     from tinkex.types.rest import ParsedCheckpointTinkerPath
 
+    known = (
+        saved.find(call, checkpoint_path) if saved.is_name(checkpoint_path) else saved.Saved(checkpoint_path)
+    )
+    call, checkpoint_path = replace(call, base_url=known.base_url or call.base_url), known.path
     path = ParsedCheckpointTinkerPath.from_tinker_path(checkpoint_path)
     target = output / _folder_name(f"{path.training_run_id}_{path.checkpoint_id}")
     if target.exists() and not force:

@@ -1,27 +1,25 @@
-"""Reads a text file as a list of examples to learn.
+"""Reads a text file as a list of examples to learn by heart.
 
-The file has either JSON lines, each an object with the strings ``prompt`` and ``completion``, or plain text. Of
-plain text every line is an example, except blank lines.
+The file has records with ``prompt`` and ``completion`` or with ``text``, or else plain text. Of plain text every line
+is an example, except blank lines.
 """
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from tinkex.finetune import readers
+from tinkex.finetune.records import BadRecords, Completion, DataError, Text
+
 LONGEST_LINE = 400
 """Lines of plain text are cut into pieces of this many characters, so that no example is much longer than others."""
 
 _WINDOW = 32
 """The context of a small model in bytes. The demonstration must not depend on text further back."""
-
-
-class DatasetError(ValueError):
-    """The file has no examples that can be learned. The message names the line and how to mend it."""
 
 
 @dataclass(frozen=True)
@@ -40,19 +38,28 @@ def default_path() -> Path:
 def read_examples(path: Path) -> list[Example]:
     """Return the examples of a UTF-8 file, in the order of the file.
 
-    Raises ``DatasetError`` if the file is not text, is empty, or has a JSON line without ``prompt`` and
-    ``completion``, and ``OSError`` if it cannot be read.
+    Raises ``DataError`` if the file cannot be read, is not text, is empty, or has a record without ``prompt`` and
+    ``completion`` or ``text``.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{path} is not UTF-8 text: convert it first, for example with iconv") from error
-    lines = [(number, line.rstrip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-    if not lines:
-        raise DatasetError(f"{path} has no text in it: give a file with at least one line")
-    if path.suffix == ".jsonl" or _is_record(lines[0][1]):
-        return [_parse_record(path, number, line) for number, line in lines]
-    return [Example("", piece) for _, line in lines for piece in _pieces(line)]
+    if not readers.has_records(str(path)):
+        lines = readers.decoded(str(path), readers.contents(str(path))).split("\n")
+        return [Example("", piece) for line in lines if line.strip() for piece in _pieces(line.rstrip())]
+    bad = BadRecords()
+    rows = readers.read([str(path)], bad)
+    if bad.lines:
+        raise DataError(bad.lines[0])
+    examples = []
+    for row in rows:
+        if isinstance(row.record, Completion) and row.record.prompt:
+            examples.append(Example(row.record.prompt, row.record.completion))
+        elif isinstance(row.record, Text):
+            examples.append(Example("", row.record.text))
+        else:
+            raise DataError(
+                f'{row.place}: expected an object such as {{"prompt": "Why?", "completion": "Because."}}; '
+                "conversations are for 'tinkex train'"
+            )
+    return examples
 
 
 def demonstration(examples: Sequence[Example]) -> Example:
@@ -77,27 +84,6 @@ def find_completion(examples: Sequence[Example], prompt: str) -> str | None:
         if example.prompt == prompt or (not example.prompt and text.startswith(prompt) and text != prompt):
             return text[len(prompt) :]
     return None
-
-
-def _is_record(line: str) -> bool:
-    try:
-        return isinstance(json.loads(line), dict)
-    except ValueError:
-        return False
-
-
-def _parse_record(path: Path, number: int, line: str) -> Example:
-    try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise DatasetError(f"{path}, line {number}: not JSON ({error})") from error
-    values = [record.get(key) for key in ("prompt", "completion")] if isinstance(record, dict) else []
-    match values:
-        case [str(prompt), str(completion)] if prompt and completion:
-            return Example(prompt, completion)
-    raise DatasetError(
-        f'{path}, line {number}: expected an object such as {{"prompt": "Why?", "completion": "Because."}}'
-    )
 
 
 def _pieces(line: str) -> Iterator[str]:

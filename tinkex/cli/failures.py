@@ -11,7 +11,6 @@ from typing import IO, Any
 import click
 
 from tinkex.cli import INTERRUPTED
-from tinkex.cli.dataset import DatasetError
 from tinkex.cli.output import plain
 from tinkex.errors import (
     APIConnectionError,
@@ -23,6 +22,7 @@ from tinkex.errors import (
     RateLimitError,
     TinkerError,
 )
+from tinkex.finetune.records import DataError
 
 _KEY_CURE = "set TINKER_API_KEY, or run 'tinkex auth logout' and 'tinkex auth login'"
 _CURES: tuple[tuple[type[TinkerError], str], ...] = (
@@ -77,7 +77,7 @@ def one_line() -> Iterator[None]:
             raise
         more = f"; see '{error.ctx.command_path} --help'" if error.ctx is not None else ""
         raise BadInput(error.format_message().rstrip(".") + more) from error
-    except (DatasetError, InputError) as error:
+    except (DataError, InputError) as error:
         raise BadInput(str(error)) from error
     except TinkerError as error:
         raise CallFailed(explained(error)) from error

@@ -10,6 +10,8 @@ from typing import Any
 
 Update = Callable[[int, "int | None"], None]
 """A function that is called with the amount done and the whole amount, or None if that is unknown."""
+NotedUpdate = Callable[[int, "int | None", str], None]
+"""The same, with a note to show behind the bar."""
 
 SHOW_AFTER = 1.0
 """The bar appears after this many seconds."""
@@ -18,16 +20,28 @@ SHOW_AFTER = 1.0
 @contextmanager
 def progress(label: str, *, in_bytes: bool = False) -> Iterator[Update]:
     """Show the progress of a ``with`` block, which reports it by calling the yielded function."""
+    with _shown(_Bar(label, in_bytes=in_bytes)) as bar:
+        yield bar.update
+
+
+@contextmanager
+def noted_progress(label: str) -> Iterator[NotedUpdate]:
+    """Show the progress of a ``with`` block, with notes and the time left."""
+    with _shown(_Bar(label, time_left=True)) as bar:
+        yield bar.update
+
+
+@contextmanager
+def _shown(bar: _Bar) -> Iterator[_Bar]:
     if not sys.stderr.isatty():
-        yield lambda done, total: None
+        yield bar
         return
-    bar = _Bar(label, in_bytes=in_bytes)
     timer = threading.Timer(SHOW_AFTER, bar.start)
     timer.name = "tinkex-progress"
     timer.daemon = True
     timer.start()
     try:
-        yield bar.update
+        yield bar
     finally:
         timer.cancel()
         bar.stop()
@@ -36,13 +50,14 @@ def progress(label: str, *, in_bytes: bool = False) -> Iterator[Update]:
 class _Bar:
     """A bar that a timer's thread starts later, with the progress that was reported until then."""
 
-    def __init__(self, label: str, *, in_bytes: bool) -> None:
+    def __init__(self, label: str, *, in_bytes: bool = False, time_left: bool = False) -> None:
         self._label = label
         self._in_bytes = in_bytes
+        self._time_left = time_left
         self._lock = threading.Lock()
         self._bar: Any = None
         self._task: Any = None
-        self._state: tuple[int, int | None] = (0, None)
+        self._state: tuple[int, int | None, str] = (0, None, "")
         self._stopped = False
 
     def start(self) -> None:
@@ -50,7 +65,13 @@ class _Bar:
         from rich.console import Console
 
         amount = rich.DownloadColumn() if self._in_bytes else rich.MofNCompleteColumn()
-        columns = (rich.TextColumn("{task.description}"), rich.BarColumn(), amount, rich.TimeElapsedColumn())
+        columns = [rich.TextColumn("{task.description}"), rich.BarColumn(), amount, rich.TimeElapsedColumn()]
+        if self._time_left:
+            columns += [
+                rich.TextColumn("{task.fields[note]}"),
+                rich.TimeRemainingColumn(),
+                rich.TextColumn("left"),
+            ]
         with self._lock:
             if not self._stopped:
                 self._bar = rich.Progress(
@@ -60,13 +81,13 @@ class _Bar:
                     # On a terminal, output is printed above the bar. A file must get it unchanged.
                     redirect_stdout=sys.stdout.isatty(),
                 )
-                self._task = self._bar.add_task(self._label, total=None)
+                self._task = self._bar.add_task(self._label, total=None, note="")
                 self._bar.start()
                 self._show()
 
-    def update(self, done: int, total: int | None) -> None:
+    def update(self, done: int, total: int | None, note: str = "") -> None:
         with self._lock:
-            self._state = (done, total)
+            self._state = (done, total, note)
             self._show()
 
     def stop(self) -> None:
@@ -77,4 +98,5 @@ class _Bar:
 
     def _show(self) -> None:
         if self._bar is not None:
-            self._bar.update(self._task, completed=self._state[0], total=self._state[1])
+            done, total, note = self._state
+            self._bar.update(self._task, completed=done, total=total, note=note)

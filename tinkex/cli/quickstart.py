@@ -14,10 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import tinkex
 from tinkex import types
 from tinkex.cli import call as calls
-from tinkex.cli import finetune, output
+from tinkex.cli import finetune, output, saved
 from tinkex.cli.call import Call
 from tinkex.cli.dataset import (
-    DatasetError,
     Example,
     default_path,
     demonstration,
@@ -26,6 +25,7 @@ from tinkex.cli.dataset import (
 )
 from tinkex.cli.plot import area_plot
 from tinkex.config import named_base_url
+from tinkex.finetune.records import DataError
 from tinkex.tokenizers import Tokenizer
 
 LOCAL = "local://"
@@ -70,6 +70,12 @@ _LONGEST_ANSWER = 128
     show_default=True,
     help="How much of the file to learn, from its beginning.",
 )
+@click.option(
+    "--save",
+    metavar="NAME",
+    callback=lambda context, option, value: value if value is None else saved.name_option(value),
+    help="Keep what was learned, for 'tinkex sample --checkpoint NAME'.",
+)
 @calls.output
 def quickstart(
     call: Call,
@@ -81,6 +87,7 @@ def quickstart(
     learning_rate: float | None,
     prompt: str | None,
     max_bytes: int,
+    save: str | None,
 ) -> None:
     """Fine-tune a model on PATH and show its answer to a prompt before and after.
 
@@ -91,6 +98,8 @@ def quickstart(
     everything = read_examples(source)
     examples = _first_bytes(everything, max_bytes)
     url = call.base_url or named_base_url() or LOCAL
+    if save is not None and url == LOCAL:  # what is in memory alone ends with this process
+        url = saved.local_url(save)
     say = _silent if call.as_json else click.echo
     asked = _question(examples, prompt)
     with tinkex.ServiceClient(base_url=url) as service:
@@ -126,6 +135,11 @@ def quickstart(
         if learned is not None:
             words = "yes, word for word" if learned else "not yet; more --steps or --seconds may help"
             say(f"learned:  {words}")
+        if save is not None:
+            kept = training.save_weights_for_sampler(save).result().path
+            state = training.save_state(save, overwrite=True).result().path
+            saved.keep(save, saved.Saved(kept, url, state))
+            say(f'saved:    {kept}\ntry:      tinkex sample --checkpoint {save} "…"')
         usage = service.usage()
         say(str(usage))
         if call.as_json:
@@ -196,7 +210,7 @@ def _question(examples: Sequence[Example], prompt: str | None) -> Example:
     if prompt is None:
         return demonstration(examples)
     if not prompt:
-        raise DatasetError("--prompt is empty: give at least one character")
+        raise DataError("--prompt is empty: give at least one character")
     return Example(prompt, find_completion(examples, prompt) or "")
 
 

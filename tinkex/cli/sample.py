@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from concurrent.futures import Future, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING
 
 import click
 
 from tinkex.cli import call as calls
+from tinkex.cli import saved
 from tinkex.cli.failures import BadInput, CallFailed
 from tinkex.cli.output import usage_document
 from tinkex.cli.progress import progress
@@ -39,6 +41,12 @@ class _Place:
     help="A file that is the prompt; or, ending in .jsonl, has objects with a 'prompt'. - is standard input.",
 )
 @click.option("--model", "-m", help="A base model, or a tinker:// path. [default: the server's first model]")
+@click.option("--checkpoint", metavar="NAME", help="A model that train or quickstart saved under this name.")
+@click.option(
+    "--chat/--no-chat",
+    default=None,
+    help="Send each prompt as the message of a user. [default: where --checkpoint has learned conversations]",
+)
 @click.option(
     "--num-samples", "-n", type=click.IntRange(1), default=1, show_default=True, help="Of each prompt."
 )
@@ -56,6 +64,8 @@ def sample(
     prompt: str | None,
     source: IO[str] | None,
     model: str | None,
+    checkpoint: str | None,
+    chat: bool | None,  # noqa: FBT001  the value of an option
     num_samples: int,
     max_tokens: int,
     temperature: float,
@@ -70,13 +80,22 @@ def sample(
     """
     from tinkex.types import ModelInput, SamplingParams
 
+    if model is not None and checkpoint is not None:
+        raise click.UsageError("give either --model or --checkpoint")
     prompts = _prompts(prompt, source)
+    known = None if checkpoint is None else saved.find(call, checkpoint)
+    if known is not None:
+        call, model = replace(call, base_url=known.base_url or call.base_url), known.path
     with call.service() as service, progress("sampling") as update:
         sampler = _sampler(service, model)
-        tokenizer = sampler.get_tokenizer()
+        tokenizer = _tokenizer(sampler, known)
+        if chat if chat is not None else known is not None and known.chat:
+            encode = _chat_encoder(tokenizer, known)
+        else:
+            encode = tokenizer.encode
         futures: dict[Future[SampleResponse], _Place] = {}
         for number, text in enumerate(prompts):
-            tokens = ModelInput.from_ints(tokenizer.encode(text))
+            tokens = ModelInput.from_ints(encode(text))
             for index in range(num_samples):
                 params = SamplingParams(
                     max_tokens=max_tokens,
@@ -101,6 +120,31 @@ def sample(
             click.echo(json.dumps({**report, "usage": usage_document(service.usage())}, indent=2))
         else:
             click.echo(str(service.usage()), err=True)
+
+
+def _tokenizer(sampler: SamplingClient, known: saved.Saved | None) -> Tokenizer:
+    from tinkex import tokenizers
+
+    if known is not None and known.tokenizer is not None:
+        return tokenizers.load(known.tokenizer)
+    return sampler.get_tokenizer()
+
+
+def _chat_encoder(tokenizer: Tokenizer, known: saved.Saved | None) -> Callable[[str], list[int]]:
+    """Return a function that encodes a message of a user, with what opens the answer of the assistant."""
+    from tinkex.finetune import chat
+    from tinkex.finetune.records import BadRecord, Chat
+
+    template = chat.load(tokenizer, None if known is None else known.chat_template)
+
+    def encode(text: str) -> list[int]:
+        try:
+            rendered = template.prompt(Chat([{"role": "user", "content": text}]))
+        except BadRecord as reason:
+            raise BadInput(f"the prompt cannot be sent as a chat: {reason}") from None
+        return tokenizer.encode(rendered, add_special_tokens=False)
+
+    return encode
 
 
 def _prompts(prompt: str | None, source: IO[str] | None) -> list[str]:
