@@ -39,6 +39,8 @@ EXTRAS = {
         "opentelemetry-api>=1.20",
         "tokenizers>=0.15",
         "jinja2>=3.1",
+        "pyarrow>=15",
+        "tensorboardX>=2.6",
         "zstandard>=0.22",
     ],
 }

@@ -20,7 +20,7 @@ from tinkex.cli.output import plain, show
 from tinkex.cli.plot import area_plot
 from tinkex.cli.progress import NotedUpdate, noted_progress
 from tinkex.config import named_base_url
-from tinkex.errors import NotFoundError
+from tinkex.errors import NotFoundError, TinkerError
 from tinkex.finetune import chat, learning_rate, loss_plot, readers, trackers
 from tinkex.finetune.batches import BatchSize, Plan
 from tinkex.finetune.examples import Example, Preparation, TooLong, digest
@@ -238,7 +238,10 @@ class Job:
         options, bad = self._options, BadRecords()
         rows = readers.read(options.data, bad)
         eval_rows = readers.read(options.eval_data, bad)
-        tokenizer = tokenizers.load(options.tokenizer or options.model)
+        try:
+            tokenizer = tokenizers.load(options.tokenizer or options.model)
+        except TinkerError as error:
+            raise CallFailed(f"{error}; --tokenizer names another one, or its folder") from error
         make_template = functools.partial(chat.load, tokenizer, options.chat_template)
         prepare = Preparation(
             tokenizer,

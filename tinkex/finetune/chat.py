@@ -133,8 +133,9 @@ class ChatTemplate:
                     f"the chat template ({self.name}) changes the messages before message {turn + 1} once that is "
                     "there, so that the assistant's tokens cannot be told from the others; --train-on all learns all"
                 )
-            said = text.find(str(chat.messages[turn]["content"] or ""), len(before))
-            start = said if turn == 0 and said >= 0 else min(start, said) if said >= 0 else start
+            opened = self._opening(chat, turn)
+            if text.startswith(opened):
+                start = min(start, len(opened)) if turn > 0 else len(opened)
         if not text[start:].strip():
             raise BadRecord(f"the chat template ({self.name}) leaves message {turn + 1} out")
         end = len(text)
@@ -143,6 +144,11 @@ class ChatTemplate:
             if mark >= 0 and not text[mark + len(self._eos) :].strip():
                 end = mark + len(self._eos)
         return text, start, end
+
+    def _opening(self, chat: Chat, turn: int) -> str:
+        """Return the conversation up to the content of a turn of the assistant."""
+        message = {**chat.messages[turn], "content": _BEGIN}
+        return self._render([*chat.messages[:turn], message], chat).partition(_BEGIN)[0]
 
     def _render(self, messages: Sequence[dict[str, Any]], chat: Chat, *, prompt: bool = False) -> str:
         try:
