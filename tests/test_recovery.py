@@ -474,3 +474,51 @@ def test_the_example_ends_with_the_same_weights(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "the same weights" in done.stdout
     assert "resuming after step" in done.stderr
+
+
+def test_a_run_begins_with_the_checkpoint_that_it_is_given(
+    tmp_path: Path, undisturbed: list[list[float]]
+) -> None:
+    with LocalServer(tmp_path) as local:
+        with local_run(local.base_url) as run:
+            run.train(5, learn)
+            first = run.checkpoint
+        seen: list[recovery.Checkpoint] = []
+        steps: list[int] = []
+        with local_run(local.base_url, start=first, journal=tmp_path / "run.json") as run:
+            run.train(STEPS, learn, lambda step, results: steps.append(step), seen.append)
+            assert weights_of(run.training) == undisturbed
+        assert steps == list(range(5, STEPS))
+        assert [checkpoint.step for checkpoint in seen] == [10, STEPS]
+        # What the journal says comes first.
+        assert local_run(local.base_url, start=first, journal=tmp_path / "run.json").checkpoint == seen[-1]
+
+
+def test_an_action_is_repeated_after_a_restart(tmp_path: Path, undisturbed: list[list[float]]) -> None:
+    local = LocalServer(tmp_path)
+    with local, local_run(local.base_url) as run:
+        run.train(STEPS, learn)
+        stops = [1, 1]
+
+        def save(training: tinkex.TrainingClient) -> str:
+            if stops:
+                stops.pop()
+                local.stop()
+                local.start()
+            return training.save_weights_for_sampler("learned").result(60).path
+
+        path = run.call(save)
+        assert run.restarts == 2
+        assert path.endswith("/sampler_weights/learned")
+        assert weights_of(run.training) == undisturbed
+
+
+def test_what_a_callback_raises_ends_the_run(server: ScriptedServer) -> None:
+    def stop(checkpoint: recovery.Checkpoint) -> None:
+        raise KeyError(checkpoint.step)
+
+    with make_run(server) as run, pytest.raises(KeyError, match="5"):
+        run.train(10, do_step, on_checkpoint=stop)
+    assert run.checkpoint is not None
+    assert run.checkpoint.step == 5
+    assert run.restarts == 0
