@@ -13,6 +13,8 @@ from chat_tokenizers import write_tokenizer
 from commands import Outcome, Tinkex
 from train_data import SUMS, write_chats, write_lines
 
+from tinkex import metrics
+
 MODEL = ("--model", "tinkex/byte-lm")
 
 
@@ -275,3 +277,25 @@ def test_a_folder_that_is_no_run(train: Tinkex, chats: str, tmp_path: Path) -> N
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "run.json").write_text("hello", "utf-8")
     train(chats, "--log-dir", "other").fails(2, "is not the file of a run")
+
+
+def test_a_dry_run_has_the_name_and_the_tokenizer_of_the_model(
+    tinkex_here: Tinkex, chats: str, tmp_path: Path
+) -> None:
+    template = "{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}"
+    folder = str(write_tokenizer(tmp_path / "letters", template))
+    options = ("--save", "sums", "--dry-run", "--base-url", "http://127.0.0.1:9", "-f", "json")
+    metrics.reset()
+    done = report(tinkex_here("train", chats, "--model", folder, *options))
+    assert done["model"] == folder
+    assert done["steps"] == 3
+    assert list(done["usage"]) == [folder]
+
+
+def test_the_usage_and_its_cost_are_shown(train: Tinkex, chats: str, tmp_path: Path) -> None:
+    metrics.reset()
+    done = report(train(chats, "--steps", "2", "--batch-size", "4", "--price", "1000000", "-f", "json"))
+    trained = sum(row["tokens"] - 4 for row in rows(tmp_path / "runs" / "sums"))  # inputs lack the last token
+    assert done["usage"]["tinkex/byte-lm"]["train"] == trained
+    assert done["cost"] == trained
+    assert "trained" in train(chats, "--steps", "1", "--resume", "never").out

@@ -26,7 +26,7 @@ class Trainings:
         self.folder = folder
         folder.mkdir()
         data = write_chats(folder / "chat.jsonl", SUMS)
-        self.command = (
+        self.command: tuple[str, ...] = (
             "-m",
             "tinkex",
             "train",

@@ -27,7 +27,7 @@ COMMANDS = {
 _EPILOG = """\b
 The server is --base-url, else TINKER_BASE_URL, else the hosted service; the API key
 is TINKER_API_KEY, else what TINKER_CREDENTIAL_CMD prints, else the stored login.
-Exit status: 0, 1 for a failed call, 2 for bad usage, 130 where train was interrupted.
+Exit status: 0, 1 for a failed call, 2 for bad usage, 130 after Ctrl-C.
 
 \b
 Completion of commands and options by the shell:

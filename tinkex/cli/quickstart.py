@@ -98,8 +98,8 @@ def quickstart(
     everything = read_examples(source)
     examples = _first_bytes(everything, max_bytes)
     url = call.base_url or named_base_url() or LOCAL
-    if save is not None and url == LOCAL:  # what is in memory alone ends with this process
-        url = saved.local_url(save)
+    if save is not None:
+        url = saved.lasting(url, save) or url
     say = _silent if call.as_json else click.echo
     asked = _question(examples, prompt)
     with tinkex.ServiceClient(base_url=url) as service:

@@ -52,9 +52,15 @@ def name_option(text: str) -> str:
     return text
 
 
-def local_url(name: str) -> str:
-    """Return the URL of an embedded server that keeps its checkpoints in a folder for ``name``."""
-    return f"{LOCAL_SCHEME}://{_home() / 'local' / _file_name(name)}"
+def lasting(url: str | None, name: str) -> str | None:
+    """Return ``url``; or for an embedded server without a folder, one with a folder for ``name``.
+
+    What is in memory alone would not outlive this process.
+    """
+    scheme = f"{LOCAL_SCHEME}://"
+    if url is None or url.partition("?")[0] != scheme:
+        return url
+    return f"{scheme}{_home() / 'local' / _file_name(name)}{url.removeprefix(scheme)}"
 
 
 def keep(name: str, saved: Saved) -> None:

@@ -111,6 +111,12 @@ _OPTIONS = (
     click.option("--wandb", is_flag=True, help="Log to Weights & Biases."),
     click.option("--mlflow", is_flag=True, help="Log to MLflow."),
     click.option(
+        "--price",
+        type=click.FloatRange(0),
+        metavar="USD",
+        help="Of a million trained tokens, to show the cost at the end.",
+    ),
+    click.option(
         "--dry-run", is_flag=True, help="Check everything, and do three steps on the embedded server."
     ),
 )

@@ -9,14 +9,15 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import click
 
-from tinkex import recovery, tokenizers
+from tinkex import metrics, recovery, tokenizers
 from tinkex.cli import saved
 from tinkex.cli.call import Call
 from tinkex.cli.failures import BadInput, CallFailed
-from tinkex.cli.output import plain, show
+from tinkex.cli.output import plain, show, usage_document
 from tinkex.cli.plot import area_plot
 from tinkex.cli.progress import NotedUpdate, noted_progress
 from tinkex.config import named_base_url
@@ -70,6 +71,7 @@ class Options:
     log_dir: Path
     wandb: bool
     mlflow: bool
+    price: float | None
     dry_run: bool
 
     def rehearsal(self, folder: Path) -> Options:
@@ -191,6 +193,8 @@ class Job:
             (self._folder.path / "loss.svg").write_text(drawn, encoding="utf-8")
             loss_plot.png(self._folder.path / "loss.png", title, losses, evaluations)
             self._say("\n" + area_plot([loss for _, loss in losses], "loss, nats per token"))
+        prices = {} if options.price is None else {options.model: {"train": options.price}}
+        usage = metrics.usage(prices)
         report: dict[str, Any] = {
             "name": options.name,
             "model": options.model,
@@ -202,7 +206,10 @@ class Job:
             "eval_loss": dict(evaluations).get(done["step"]),
             "tokens": sum(row["tokens"] for row in rows),
             "log_dir": str(self._folder.path),
+            "usage": usage_document(usage),
+            "cost": usage.cost,
         }
+        self._say(f"\n{usage}")
         if options.dry_run:
             self._say(
                 f"\ndry run: {report['steps']} steps on the embedded server went well; nothing was kept"
@@ -242,6 +249,10 @@ class Job:
             tokenizer = tokenizers.load(options.tokenizer or options.model)
         except TinkerError as error:
             raise CallFailed(f"{error}; --tokenizer names another one, or its folder") from error
+        if options.dry_run and options.model != tokenizers.BYTE_MODEL:
+            # The embedded server goes by the name of the model, and has the vocabulary of its tokenizer.
+            offer = f"{quote(options.model)}={tokenizers.vocabulary_size(tokenizer)}"
+            self._call = replace(self._call, base_url=f"{self._url}?model={offer}")
         make_template = functools.partial(chat.load, tokenizer, options.chat_template)
         prepare = Preparation(
             tokenizer,
@@ -350,8 +361,7 @@ class Job:
             # A folder, since a second session asks for the checkpoints of the first.
             return f"{LOCAL}{options.log_dir.parent / 'server'}"
         url = call.base_url or named_base_url()
-        # In memory alone, nothing that is saved would outlive this process.
-        return saved.local_url(options.name) if url == LOCAL else url
+        return saved.lasting(url, options.name)
 
     def _connect(self) -> ServiceClient:
         return self._call.service()
