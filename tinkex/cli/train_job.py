@@ -214,7 +214,8 @@ class Job:
             self._say(
                 f"\ndry run: {report['steps']} steps on the embedded server went well; nothing was kept"
             )
-            show(self._call, report, "") if self._as_json else None
+            if self._as_json:
+                show(self._call, report, "")
             return
         saved.keep(
             options.name,
