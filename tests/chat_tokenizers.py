@@ -24,7 +24,7 @@ def write_tokenizer(folder: Path, template: str | None, *, marks: bool = True, s
     backend.save(str(folder / "tokenizer.json"))
     settings: dict[str, object] = {
         "bos_token": "<s>",
-        "eos_token": {"content": MARKS[1] if marks else "</s>"},
+        "eos_token": {"__type": "AddedToken", "content": MARKS[1] if marks else "</s>"},
     }
     if template is not None:
         settings["chat_template"] = [{"name": "default", "template": template}]

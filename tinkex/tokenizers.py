@@ -73,7 +73,7 @@ def load(model_name: str, known_id: str | None = None) -> Tokenizer:
         options = {"trust_remote_code": True, "revision": _REMOTE_CODE[name]}
     try:
         tokenizer: Tokenizer = transformers.AutoTokenizer.from_pretrained(name, **options)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # what is wrong with its files shows in many ways
         raise TinkerError(f"no tokenizer {name!r} to be had: {error}") from error
     return tokenizer
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -299,3 +300,41 @@ def test_the_usage_and_its_cost_are_shown(train: Tinkex, chats: str, tmp_path: P
     assert done["usage"]["tinkex/byte-lm"]["train"] == trained
     assert done["cost"] == trained
     assert "trained" in train(chats, "--steps", "1", "--resume", "never").out
+
+
+def test_a_tracker_that_fails_does_not_end_the_training(
+    train: Tinkex, chats: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Run:
+        id = "w"
+        finished = False
+
+        def log(self, values: dict[str, float], step: int) -> None:
+            raise ConnectionError(f"nobody listens at step {step}")
+
+        def finish(self) -> None:
+            self.finished = True
+
+    run, asked = Run(), []
+    wandb = types.ModuleType("wandb")
+    wandb.init = lambda **options: asked.append(options) or run  # type: ignore[attr-defined, func-returns-value]
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    done = train(chats, "--steps", "3", "--wandb")
+    assert done.status == 0, done
+    assert done.err.count("WandB gets no more metrics: nobody listens at step 1") == 1
+    assert asked[0]["config"]["steps"] == 3
+    assert run.finished
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    train(chats, "--steps", "3", "--mlflow", "--log-dir", "other").fails(2, "pip install mlflow")
+
+
+def test_a_chat_with_the_tokens_of_another_model(tinkex_here: Tinkex, chats: str, tmp_path: Path) -> None:
+    folder = str(write_tokenizer(tmp_path / "letters", None))
+    options = ("--save", "sums", "--base-url", f"local://?model={folder}", "--learning-rate", "0.01")
+    done = tinkex_here("train", chats, "--model", folder, *options, "--epochs", "40")
+    assert done.status == 0, done
+    answer = tinkex_here("sample", "What is 7 plus one?", "--checkpoint", "sums", "--temperature", "0")
+    assert answer.out.startswith("It is")
+    assert answer.out.endswith(".\n")  # and not with the mark that ends the turn
+    raw = tinkex_here("sample", "Hi", "--checkpoint", "sums", "--no-chat", "--max-tokens", "1")
+    assert raw.status == 0

@@ -89,10 +89,8 @@ def sample(
     with call.service() as service, progress("sampling") as update:
         sampler = _sampler(service, model)
         tokenizer = _tokenizer(sampler, known)
-        if chat if chat is not None else known is not None and known.chat:
-            encode = _chat_encoder(tokenizer, known)
-        else:
-            encode = tokenizer.encode
+        is_chat = chat if chat is not None else known is not None and known.chat
+        encode = _chat_encoder(tokenizer, known) if is_chat else tokenizer.encode
         futures: dict[Future[SampleResponse], _Place] = {}
         for number, text in enumerate(prompts):
             tokens = ModelInput.from_ints(encode(text))
@@ -109,7 +107,8 @@ def sample(
         samples = []
         for done, future in enumerate(as_completed(futures), 1):
             place, sequence = futures[future], future.result().sequences[0]
-            text = _text(tokenizer, sequence, stop)
+            # The mark that ends a turn is no part of the answer.
+            text = _text(tokenizer, sequence, stop, tokenizer.eos_token_id if is_chat else None)
             samples.append(_record(place, text, sequence))
             if not call.as_json:
                 _print(place, text, sequence.stop_reason, several=len(futures) > 1)
@@ -189,8 +188,11 @@ def _sampler(service: ServiceClient, model: str | None) -> SamplingClient:
     return service.create_sampling_client(base_model=model)
 
 
-def _text(tokenizer: Tokenizer, sequence: SampledSequence, stop: tuple[str, ...]) -> str:
-    text = tokenizer.decode(list(sequence.tokens))
+def _text(tokenizer: Tokenizer, sequence: SampledSequence, stop: tuple[str, ...], mark: int | None) -> str:
+    tokens = list(sequence.tokens)
+    if mark is not None and tokens[-1:] == [mark]:
+        tokens.pop()
+    text = tokenizer.decode(tokens)
     # Some servers include the stop text at the end of a sample.
     return next((text.removesuffix(end) for end in stop if end and text.endswith(end)), text)
 

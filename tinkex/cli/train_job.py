@@ -403,8 +403,15 @@ class _Reporter:
         if "eval_loss" in row or step == self._steps or step % max(1, self._steps // 20) == 0:
             evaluation = f"  evaluation {row['eval_loss']:.3f}" if "eval_loss" in row else ""
             self._say(f"step {step:5}/{self._steps}  {text}  {left:,.0f} s left{evaluation}")
-        for follower in self._followers:
-            follower.log(row)
+        for follower in list(self._followers):
+            try:
+                follower.log(row)
+            except Exception as error:  # a tracker that cannot be reached is no reason to stop
+                self._followers.remove(follower)
+                click.echo(
+                    plain(f"{type(follower).__name__} gets no more metrics: {' '.join(str(error).split())}"),
+                    err=True,
+                )
 
 
 def _create(options: Options, service: ServiceClient) -> TrainingClient:

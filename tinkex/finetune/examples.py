@@ -71,7 +71,7 @@ class Preparation:
         self._train_on: TrainOn = train_on
         self._longest = longest
         self._too_long: TooLong = too_long
-        self.counts = Counts()
+        self.counts: Counts = Counts()
 
     @property
     def template(self) -> ChatTemplate:

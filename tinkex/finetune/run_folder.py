@@ -25,7 +25,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.journal = path / "journal.json"
+        self.journal: Path = path / "journal.json"
         self._file = path / "run.json"
         self._state: dict[str, Any] = {}
 
