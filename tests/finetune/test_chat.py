@@ -11,7 +11,7 @@ from chat_tokenizers import word_tokenizer
 
 import tinkex
 from tinkex import tokenizers
-from tinkex.finetune import chat
+from tinkex.finetune import chat, chat_templates
 from tinkex.finetune.chat import Piece
 from tinkex.finetune.records import BadRecord, Chat
 
@@ -59,7 +59,7 @@ REWRITES = "{{ messages | length }} messages{% for m in messages %}{{ m.content 
 
 
 def made(tmp_path: Path, source: str) -> chat.ChatTemplate:
-    return chat.load(word_tokenizer(tmp_path, source), None)
+    return chat_templates.load(word_tokenizer(tmp_path, source), None)
 
 
 def learned(pieces: list[Piece]) -> list[str]:
@@ -152,7 +152,7 @@ def test_a_template_that_hides_the_turns_can_still_be_learned_as_a_whole(tmp_pat
 
 
 def test_the_byte_model_has_a_template_of_its_own() -> None:
-    template = chat.load(tokenizers.load("tinkex/byte-lm"), None)
+    template = chat_templates.load(tokenizers.load("tinkex/byte-lm"), None)
     [pieces] = template.sequences(TALK, "assistant")
     assert whole(pieces) == "System: Be brief.\nUser: One?\nAssistant: 1User: Two?\nAssistant: 2"
     assert learned(pieces) == [" 1", " 2"]
@@ -165,28 +165,28 @@ def test_the_byte_model_has_a_template_of_its_own() -> None:
 
 def test_a_tokenizer_without_a_template(tmp_path: Path) -> None:
     with_marks = word_tokenizer(tmp_path, None)
-    assert chat.load(with_marks, None).name == "chatml"
-    [pieces] = chat.load(with_marks, None).sequences(TALK, "assistant")
+    assert chat_templates.load(with_marks, None).name == "chatml"
+    [pieces] = chat_templates.load(with_marks, None).sequences(TALK, "assistant")
     assert learned(pieces) == ["1<|im_end|>", "2<|im_end|>"]
     assert whole(pieces) == whole(made(tmp_path, CHATML).sequences(TALK, "assistant")[0])
 
     without = word_tokenizer(tmp_path, None, marks=False)
     with pytest.raises(tinkex.InputError, match="no chat template"):
-        chat.load(without, None)
-    assert chat.load(without, "plain").name == "plain"
+        chat_templates.load(without, None)
+    assert chat_templates.load(without, "plain").name == "plain"
     (tmp_path / "mine.jinja").write_text(MARKED, "utf-8")
-    assert chat.load(without, str(tmp_path / "mine.jinja")).name == "mine.jinja"
+    assert chat_templates.load(without, str(tmp_path / "mine.jinja")).name == "mine.jinja"
 
 
 def test_templates_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = word_tokenizer(tmp_path, "{% for %}")
     with pytest.raises(tinkex.InputError, match="not one that Jinja can read"):
-        chat.load(tokenizer, None)
+        chat_templates.load(tokenizer, None)
     with pytest.raises(tinkex.InputError, match="cannot be read"):
-        chat.load(tokenizer, str(tmp_path / "none.jinja"))
+        chat_templates.load(tokenizer, str(tmp_path / "none.jinja"))
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(tinkex.InputError, match=r"pip install 'tinkex\[train\]'"):
-        chat.load(tokenizer, "chatml")
+        chat_templates.load(tokenizer, "chatml")
 
 
 def test_the_settings_of_transformers_are_those_of_templates(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ class OfTransformers:
 
 def test_transformers_renders_its_own_templates(tmp_path: Path) -> None:
     tokenizer: Any = OfTransformers(CHATML, made(tmp_path, CHATML))
-    [pieces] = chat.load(tokenizer, None).sequences(TALK, "assistant")
+    [pieces] = chat_templates.load(tokenizer, None).sequences(TALK, "assistant")
     assert learned(pieces) == ["1<|im_end|>", "2<|im_end|>"]
     assert all(
         options["tokenize"] is False and options["chat_template"] == CHATML for options in tokenizer.asked

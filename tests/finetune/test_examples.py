@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import tinkex
 from tinkex import tokenizers
-from tinkex.finetune import chat
+from tinkex.finetune import chat_templates
 from tinkex.finetune.chat import Piece
 from tinkex.finetune.examples import Example, Preparation, digest, encode
 from tinkex.finetune.records import BadRecords, Chat, Completion, Place, Record, Row, Text
@@ -27,7 +27,7 @@ def row(record: Record, number: int = 1) -> Row:
 
 
 def prepared(record: Record, **settings: Any) -> tuple[list[Example], BadRecords, Preparation]:
-    preparation = Preparation(BYTES, lambda: chat.load(BYTES, None), **settings)
+    preparation = Preparation(BYTES, lambda: chat_templates.load(BYTES, None), **settings)
     bad = BadRecords()
     return preparation.examples([row(record)], bad), bad, preparation
 
@@ -84,7 +84,7 @@ def test_conversations_that_become_several_sequences_are_counted(tmp_path: Path)
         tmp_path,
         "{% for m in messages %}{% if loop.last and m.role == 'assistant' %}!{% endif %}{{ m.content }}{% endfor %}",
     )
-    preparation = Preparation(tokenizer, lambda: chat.load(tokenizer, None))
+    preparation = Preparation(tokenizer, lambda: chat_templates.load(tokenizer, None))
     [*found] = preparation.examples([row(Chat([*TALK.messages, *TALK.messages]))], BadRecords())
     assert len(found) == 2
     assert preparation.counts.split == 1

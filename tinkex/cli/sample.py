@@ -131,10 +131,10 @@ def _tokenizer(sampler: SamplingClient, known: saved.Saved | None) -> Tokenizer:
 
 def _chat_encoder(tokenizer: Tokenizer, known: saved.Saved | None) -> Callable[[str], list[int]]:
     """Return a function that encodes a message of a user, with what opens the answer of the assistant."""
-    from tinkex.finetune import chat
+    from tinkex.finetune import chat_templates
     from tinkex.finetune.records import BadRecord, Chat
 
-    template = chat.load(tokenizer, None if known is None else known.chat_template)
+    template = chat_templates.load(tokenizer, None if known is None else known.chat_template)
 
     def encode(text: str) -> list[int]:
         try:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import functools
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -19,14 +17,16 @@ from tinkex.cli.call import Call
 from tinkex.cli.failures import BadInput, CallFailed
 from tinkex.cli.output import plain, show, usage_document
 from tinkex.cli.plot import area_plot
-from tinkex.cli.progress import NotedUpdate, noted_progress
+from tinkex.cli.progress import noted_progress
+from tinkex.cli.train_options import Options
+from tinkex.cli.train_progress import Reporter
 from tinkex.config import named_base_url
 from tinkex.errors import NotFoundError, TinkerError
-from tinkex.finetune import chat, learning_rate, loss_plot, readers, trackers
+from tinkex.finetune import chat_templates, learning_rate, loss_plot, readers, trackers
 from tinkex.finetune.batches import BatchSize, Plan
-from tinkex.finetune.examples import Example, Preparation, TooLong, digest
-from tinkex.finetune.learning_rate import Decay, Schedule
-from tinkex.finetune.loop import Evaluation, Loop, Row
+from tinkex.finetune.examples import Example, Preparation, digest
+from tinkex.finetune.learning_rate import Schedule
+from tinkex.finetune.loop import Evaluation, Loop
 from tinkex.finetune.records import BadRecords, Chat
 from tinkex.finetune.records import Row as Record
 from tinkex.finetune.run_folder import RunFolder, start_of
@@ -38,50 +38,6 @@ LOCAL = "local://"
 DRY_STEPS = 3
 _SHOWN_BAD = 20
 """The most bad records that are named one by one."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """The options of ``tinkex train``, by their names."""
-
-    data: tuple[str, ...]
-    model: str
-    name: str
-    tokenizer: str | None
-    chat_template: str | None
-    train_on: chat.TrainOn
-    max_length: int | None
-    too_long: TooLong
-    skip_bad: bool
-    epochs: int | None
-    steps: int | None
-    batch_size: int | None
-    batch_tokens: int | None
-    accumulate: int
-    learning_rate: float | None
-    schedule: Decay
-    warmup_steps: int | None
-    rank: int
-    seed: int
-    eval_data: tuple[str, ...]
-    eval_every: int
-    patience: int | None
-    save_every: int | None
-    resume: str
-    log_dir: Path
-    wandb: bool
-    mlflow: bool
-    price: float | None
-    dry_run: bool
-
-    def rehearsal(self, folder: Path) -> Options:
-        """Return the options of a dry run, which leaves its files in ``folder``."""
-        return replace(self, resume="never", log_dir=folder / "log", wandb=False, mlflow=False)
-
-    @property
-    def checkpoint_every(self) -> int:
-        """The number of steps between two checkpoints."""
-        return self.save_every or (self.eval_every if self.eval_data else 20)
 
 
 @dataclass(frozen=True)
@@ -138,7 +94,7 @@ class Job:
                 metrics=self._folder.metrics,
                 checkpoints=self._folder.checkpoints,
                 evaluation=evaluation,
-                report=_Reporter(schedule.steps, update, self._say, self._trackers),
+                report=Reporter(schedule.steps, update, self._say, self._trackers),
             )
             if run.checkpoint is not None:
                 self._say(f"resuming after step {run.checkpoint.step}: {run.checkpoint.path}")
@@ -254,7 +210,7 @@ class Job:
             # The embedded server goes by the name of the model, and has the vocabulary of its tokenizer.
             offer = f"{quote(options.model)}={tokenizers.vocabulary_size(tokenizer)}"
             self._call = replace(self._call, base_url=f"{self._url}?model={offer}")
-        make_template = functools.partial(chat.load, tokenizer, options.chat_template)
+        make_template = functools.partial(chat_templates.load, tokenizer, options.chat_template)
         prepare = Preparation(
             tokenizer,
             make_template,
@@ -375,43 +331,6 @@ class Job:
     def _say(self, text: str) -> None:
         if not self._as_json:
             print(text, flush=True)  # and not click.echo, so that rich prints it above the bar
-
-
-class _Reporter:
-    """Shows each step in the progress bar, in a few lines where there is no terminal, and to the trackers."""
-
-    def __init__(
-        self, steps: int, update: NotedUpdate, say: Callable[[str], None], followers: list[trackers.Tracker]
-    ) -> None:
-        self._steps = steps
-        self._update = update
-        self._say = say
-        self._followers = followers
-        self._tokens = 0
-        self._started = time.monotonic()
-        self._first: int | None = None
-
-    def __call__(self, row: Row) -> None:
-        step = row["step"]
-        self._first = step if self._first is None else self._first
-        self._tokens += row["tokens"]
-        spent = time.monotonic() - self._started
-        speed = self._tokens / max(spent, 1e-9)
-        left = spent / max(1, step - self._first + 1) * (self._steps - step)
-        text = f"loss {row['loss']:.3f}  {speed:,.0f} tokens/s"
-        self._update(step, self._steps, text)
-        if "eval_loss" in row or step == self._steps or step % max(1, self._steps // 20) == 0:
-            evaluation = f"  evaluation {row['eval_loss']:.3f}" if "eval_loss" in row else ""
-            self._say(f"step {step:5}/{self._steps}  {text}  {left:,.0f} s left{evaluation}")
-        for follower in list(self._followers):
-            try:
-                follower.log(row)
-            except Exception as error:  # a tracker that cannot be reached is no reason to stop
-                self._followers.remove(follower)
-                click.echo(
-                    plain(f"{type(follower).__name__} gets no more metrics: {' '.join(str(error).split())}"),
-                    err=True,
-                )
 
 
 def _create(options: Options, service: ServiceClient) -> TrainingClient:

@@ -32,6 +32,10 @@ class Place:
         return f"{self.file}, {self.unit} {self.number}"
 
 
+Value = tuple[Place, "object | BadRecord"]
+"""A decoded value and its place, or the reason why it cannot be decoded."""
+
+
 @dataclass(frozen=True)
 class Chat:
     """A conversation. The content of a message is text, or None beside tool calls."""
