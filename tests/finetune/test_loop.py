@@ -110,3 +110,18 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("tinkex.finetune.loop.mean_loss", lambda outputs, examples: float("nan"))
     with LocalServer() as server, make_run(server.base_url) as run, pytest.raises(Diverged, match="step 1"):
         make_loop(run, tmp_path, 2).train()
+
+
+def test_a_run_that_goes_on_knows_what_its_checkpoint_knows(tmp_path: Path) -> None:
+    """Rows after the checkpoint are of steps that will be run again; those before may say that it has ended."""
+    metrics = StepLog(tmp_path / "metrics.jsonl")
+    for step, loss in ((2, 1.0), (4, 2.0), (6, 3.0), (8, 0.5)):
+        metrics.append({"step": step, "eval_loss": loss})
+        StepLog(tmp_path / "checkpoints.jsonl").append({"step": step, "path": f"tinker://a/weights/{step}"})
+    run = recovery.Run(lambda service: None, start=recovery.Checkpoint(6, "tinker://a/weights/6"))  # type: ignore[arg-type, return-value]
+    loop = make_loop(run, tmp_path, 20, evaluation=Evaluation(EXAMPLES, 2, patience=2))
+    assert [row["step"] for row in loop.metrics.rows] == [2, 4, 6]
+    assert [row["step"] for row in loop.checkpoints.rows] == [2, 4, 6]
+    loop.train()  # which asks no server
+    assert loop.stopped_early
+    assert loop.best() == recovery.Checkpoint(2, "tinker://a/weights/2")
