@@ -32,6 +32,7 @@ EXPECTED: list[Record] = [
 ]
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
 
 
 def read(path: Path) -> list[Record]:
@@ -323,15 +324,13 @@ def test_whatever_is_written_as_json_is_read(records: list[dict[str, str]], inde
         assert [row.record for row in rows] == expected
 
 
-@given(st.lists(st.fixed_dictionaries({"prompt": TEXTS, "completion": TEXTS}), min_size=1))
+@given(st.lists(st.fixed_dictionaries({"prompt": CELLS, "completion": CELLS}), min_size=1))
 def test_whatever_is_written_as_csv_is_read(records: list[dict[str, str]]) -> None:
     out = io.StringIO()
     writer = csv.DictWriter(out, ["prompt", "completion"])
     writer.writeheader()
     writer.writerows(records)
     text = out.getvalue()
-    if "\0" in text:
-        return
     rows = readers.read(["-"], BadRecords(), stdin=io.BytesIO(text.encode()))
     assert [row.record for row in rows] == [Completion(**record) for record in records]
 
