@@ -246,7 +246,7 @@ def test_a_line_that_is_not_utf8_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
-        ('[\n{"text": "a"},\n{"text": 1}\n]', 3, "is a number"),
+        ('[\n{"text": "a"},\n{"text": 1}\n]', 3, "item 2: 'text' is a number"),
         ('[\n{"text": "a"},\n{"text": "b"}', 3, "it ends before the array is closed"),
         ('[\n{"text": "a"}\n{"text": "b"}]', 3, "expected ',' or ']'"),
         ('[\n{"text": "a"},\n{"text": ', 3, "it ends in the middle"),
@@ -261,7 +261,7 @@ def test_a_bad_element_of_an_array_is_named(tmp_path: Path, text: str, line: int
     bad = BadRecords()
     assert len(readers.read([str(path)], bad)) >= 1
     assert len(bad) == 1
-    assert bad.lines[0].startswith(f"{path}, line {line}: ")
+    assert bad.lines[0].startswith(f"{path}, line {line}")
     assert words in bad.lines[0]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -47,11 +48,10 @@ def array(name: str, text: str) -> Iterator[Value]:
     decoder = _decoder()
     at = _skip(text, text.index("[") + 1)
     line, counted = 1, 0
-    first = True
-    while True:
+    for item in itertools.count(1):
         line, counted = line + text.count("\n", counted, at), at
-        place = Place(name, line)
-        if text[at : at + 1] == "]" and first:
+        place = Place(name, line, item=item)
+        if text[at : at + 1] == "]" and item == 1:
             break
         try:
             value, at = decoder.raw_decode(text, at)
@@ -70,7 +70,6 @@ def array(name: str, text: str) -> Iterator[Value]:
             yield place, BadRecord(f"not JSON that can be read: {error}")
             return
         yield place, value
-        first = False
         at = _skip(text, at)
         if text[at : at + 1] == "]":
             break

@@ -22,14 +22,19 @@ class BadRecord(ValueError):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a record is: a file and a line, or a row of a file that has no lines. Both count from 1."""
+    """Where a record is: a file and a line, or a row of a file that has no lines. Both count from 1.
+
+    An element of an array is also named by its number ``item``, since one line may have several.
+    """
 
     file: str
     number: int
     unit: str = "line"
+    item: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.file}, {self.unit} {self.number}"
+        item = "" if self.item is None else f", item {self.item}"
+        return f"{self.file}, {self.unit} {self.number}{item}"
 
 
 Value = tuple[Place, "object | BadRecord"]
