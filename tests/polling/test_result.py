@@ -51,7 +51,7 @@ def test_a_long_poll_that_runs_out_is_asked_again(server: ScriptedServer) -> Non
 
 def test_a_proto_result_is_read_as_proto(server: ScriptedServer, sampler: tinkex.SamplingClient) -> None:
     message = pb.SampleResponse()
-    message.sequences.add(stop_reason=pb.STOP, tokens=b"\x07\0\0\0")
+    message.sequences.add(stop_reason=pb.STOP_REASON_STOP, tokens=b"\x07\0\0\0")
     body = message.SerializeToString()
     server.once("/retrieve_future", Reply(200, body, {"Content-Type": "application/x-protobuf"}))
     [sequence] = sampler.sample(PROMPT, 1, PARAMS).result(60).sequences

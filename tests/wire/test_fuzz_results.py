@@ -35,7 +35,7 @@ def packed(values: Any, kind: str) -> bytes:
 def sample_message() -> pb.SampleResponse:
     message = pb.SampleResponse(prompt_logprobs=packed([math.nan, -0.5], F), prompt_cache_hit_tokens=4)
     message.sequences.add(
-        stop_reason=pb.LENGTH, tokens=packed([1, 2, 3], I), logprobs=packed([-1, -2, -3], F)
+        stop_reason=pb.STOP_REASON_LENGTH, tokens=packed([1, 2, 3], I), logprobs=packed([-1, -2, -3], F)
     )
     sequence = message.sequences.add(tokens=packed([5], I))
     top = pb.TopkLogprobs(token_ids=packed([7, 8], I), logprobs=packed([-0.5, -1], F), k=2, length=1)

@@ -157,7 +157,7 @@ def _read_forward_backward(content: bytes) -> ForwardBackwardOutput:
 
 def _read_tensor(message: pb.Tensor) -> TensorData:
     dtype, width, wider = _dtype(message.dtype)
-    if message.WhichOneof("data") == "sparse_csr":
+    if message.WhichOneof("encoding") == "sparse_csr":
         csr = message.sparse_csr
         check_shape(message.shape)
         crow, col = unpack(csr.crow_indices, "q"), unpack(csr.col_indices, "q")
@@ -221,7 +221,7 @@ def _read_sequence(message: pb.SampledSequence) -> SampledSequence:
     tokens, logprobs = unpack(packed, "i"), unpack(message.logprobs, "f")
     check_logprobs("logprobs", logprobs)
     return SampledSequence(
-        stop_reason="length" if message.stop_reason == pb.LENGTH else "stop",
+        stop_reason="length" if message.stop_reason == pb.STOP_REASON_LENGTH else "stop",
         tokens=tokens,
         logprobs=matching_logprobs(tokens, logprobs) if message.HasField("logprobs") else None,
         topk_logprobs=(

@@ -133,7 +133,7 @@ def _sequence_json(sequence: SampledSequence) -> dict[str, Any]:
 
 def _sequence_proto(sequence: SampledSequence) -> pb.SampledSequence:
     message = pb.SampledSequence(
-        stop_reason=pb.STOP if sequence.stop_reason == "stop" else pb.LENGTH,
+        stop_reason=pb.STOP_REASON_STOP if sequence.stop_reason == "stop" else pb.STOP_REASON_LENGTH,
         tokens=np.asarray(sequence.tokens, "<i4").tobytes(),
         logprobs=np.asarray(sequence.logprobs, "<f4").tobytes(),
     )

@@ -66,7 +66,7 @@ def proto_tensor(tensor: pb.Tensor, where: str) -> Array:
     dtype = _PROTO_DTYPES.get(tensor.dtype)
     if dtype is None:
         raise Refused(422, f"{where}: unknown dtype {tensor.dtype}")
-    sparse = tensor.WhichOneof("data") == "sparse_csr"
+    sparse = tensor.WhichOneof("encoding") == "sparse_csr"
     values = _from_bytes(tensor.sparse_csr.values if sparse else tensor.dense, dtype, where)
     if tensor.dtype == pb.DTYPE_BFLOAT16:
         # A bfloat16 is the upper half of a float32.
