@@ -56,6 +56,7 @@ from tinkex.training_client import TrainingClient
 
 if TYPE_CHECKING:
     from tinkex.admin_client import AdminClient
+    from tinkex.compat import install_as_tinker
     from tinkex.download.paths import UnsafeDownloadError
     from tinkex.losses.traced import LossHandle, PerDatumLossFn
     from tinkex.rest_client import RestClient
@@ -114,6 +115,7 @@ __all__ = [
     "__title__",
     "__version__",
     "auth",
+    "install_as_tinker",
     "metrics",
     "types",
 ]
@@ -131,6 +133,7 @@ _LATER = {
     "RestClient": "tinkex.rest_client",
     "Timeout": "tinkex.types.options",
     "UnsafeDownloadError": "tinkex.download.paths",
+    "install_as_tinker": "tinkex.compat",
     **dict.fromkeys(types.__all__, "tinkex.types"),
 }
 """Names that many scripts do not use, with the modules from which they are imported when they are first used."""
