@@ -1,6 +1,6 @@
 # Each target calls tox (`pip install tox`); `make` alone runs all that must pass before a merge.
 
-.PHONY: check test lint types dependencies conformance torch faults soak format benchmarks
+.PHONY: check test lint types dependencies conformance torch cookbook faults soak format benchmarks
 
 check:
 	tox run-parallel -p 2
@@ -8,7 +8,7 @@ check:
 test:
 	tox run -e py
 
-lint types conformance torch faults soak:
+lint types conformance torch cookbook faults soak:
 	tox run -e $@
 
 dependencies:

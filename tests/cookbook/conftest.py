@@ -15,7 +15,14 @@ tinkex.install_as_tinker()
 
 from tinker_cookbook.tokenizer_utils import register_tokenizer  # noqa: E402
 
-register_tokenizer("tinkex/byte-lm", ByteTokenizer)
+
+class ChatTokenizer(ByteTokenizer):
+    """The tokenizer of the embedded model, with the mark of a beginning that the renderers ask for: none."""
+
+    bos_token = ""
+
+
+register_tokenizer("tinkex/byte-lm", ChatTokenizer)
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from random import Random
 
 import chz
 import pytest
 import tinker
+from cookbook.runs import MODEL, RENDERER, by_step
 from tinker_cookbook import renderers
 from tinker_cookbook.distillation import train_on_policy
 from tinker_cookbook.distillation.datasets import (
@@ -15,8 +17,6 @@ from tinker_cookbook.distillation.datasets import (
 )
 from tinker_cookbook.rl.types import RLDataset, RLDatasetBuilder
 from tinker_cookbook.tokenizer_utils import get_tokenizer
-
-from cookbook.runs import MODEL, RENDERER, by_step
 
 STEPS = 12
 QUESTION = "What colour is the sea?"
@@ -28,24 +28,31 @@ class OneQuestion(RLDatasetBuilder):
         tokenizer = get_tokenizer(MODEL)
         renderer = renderers.get_renderer(RENDERER, tokenizer=tokenizer)
         prompts = [QUESTION] * (4 * STEPS)
-        return PromptOnlyDataset(prompts, 4, group_size=4, renderer=renderer, tokenizer=tokenizer), None
+        return PromptOnlyDataset(prompts, 4, group_size=16, renderer=renderer, tokenizer=tokenizer), None
+
+
+def datum(prompt: list[int], answer: list[int]) -> tinker.Datum:
+    tokens = prompt + answer
+    return tinker.Datum(
+        model_input=tinker.ModelInput.from_ints(tokens[:-1]),
+        loss_fn_inputs={
+            "target_tokens": tokens[1:],
+            "weights": [0.0] * (len(prompt) - 1) + [1.0] * len(answer),
+        },
+    )
 
 
 @pytest.fixture(scope="module")
 def teacher(base_url: str) -> str:
-    """The path of a sampler checkpoint that answers the question with the letter ``e``, again and again."""
+    """The path of a sampler checkpoint that answers the question with small letters, in any order."""
     renderer = renderers.get_renderer(RENDERER, tokenizer=get_tokenizer(MODEL))
     prompt = renderer.build_generation_prompt([{"role": "user", "content": QUESTION}]).to_ints()
-    tokens = [*prompt, *b"eeeeeeeeeeee"]
-    weights = [0.0] * (len(prompt) - 1) + [1.0] * (len(tokens) - len(prompt))
-    datum = tinker.Datum(
-        model_input=tinker.ModelInput.from_ints(tokens[:-1]),
-        loss_fn_inputs={"target_tokens": tokens[1:], "weights": weights},
-    )
+    random = Random(0)
     service = tinker.ServiceClient(base_url=base_url, api_key="tml-cookbook")
     training = service.create_lora_training_client(MODEL, rank=16, seed=1)
-    for _ in range(12):
-        training.forward_backward([datum], "cross_entropy")
+    for _ in range(24):
+        data = [datum(prompt, random.choices(range(ord("a"), ord("z") + 1), k=8)) for _ in range(16)]
+        training.forward_backward(data, "cross_entropy")
         training.optim_step(tinker.AdamParams(learning_rate=5e-3)).result()
     return training.save_weights_for_sampler("teacher").result().path
 
@@ -63,7 +70,7 @@ def config(base_url: str, log_path: Path, teacher: str, **changes: object) -> tr
                 groups_per_batch=4,
             )
         ],
-        learning_rate=1e-2,
+        learning_rate=5e-3,
         lora_rank=16,
         max_tokens=8,
         base_url=base_url,

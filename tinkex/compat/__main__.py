@@ -49,7 +49,7 @@ def _run_script(path: str) -> None:
     """Run a file as ``__main__``, or a folder or archive with a ``__main__.py``."""
     if not getattr(sys.flags, "safe_path", False):
         sys.path[0] = os.path.dirname(os.path.realpath(path))
-    if os.path.isdir(path) or not path.endswith((".py", ".pyw")) and _is_archive(path):
+    if os.path.isdir(path) or (not path.endswith((".py", ".pyw")) and _is_archive(path)):
         del sys.path[0]
         runpy.run_path(path, run_name="__main__")
         return
@@ -99,7 +99,11 @@ def _install_in_children() -> None:
 
 def _show_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Show an error as Python does, without the lines of this module and of ``runpy`` above those of the program."""
-    while trace is not None and trace.tb_frame.f_code.co_filename in (__file__, runpy.__file__, "<frozen runpy>"):
+    while trace is not None and trace.tb_frame.f_code.co_filename in (
+        __file__,
+        runpy.__file__,
+        "<frozen runpy>",
+    ):
         trace = trace.tb_next
     # An error of syntax has no line of the program, and ``sys.__excepthook__`` shows it without any.
     sys.__excepthook__(kind, error.with_traceback(trace), trace)

@@ -212,8 +212,7 @@ MODULES: dict[str, str] = {
     "tinker.types.custom_loss_graph": "CustomLossGraph CustomLossNode",
     "tinker.types.custom_loss_input": "CustomLossInput CustomLossInputRank",
     "tinker.types.datum": (
-        "Datum LossFnInputs ModelInput PromptProvenanceSpan ProvenanceSpans SampledProvenanceSpan "
-        "TensorData"
+        "Datum LossFnInputs ModelInput PromptProvenanceSpan ProvenanceSpans SampledProvenanceSpan TensorData"
     ),
     "tinker.types.dmel_chunk": "DmelChunk",
     "tinker.types.encoded_text_chunk": "EncodedTextChunk",
@@ -257,8 +256,7 @@ MODULES: dict[str, str] = {
     "tinker.types.optim_step_request": "AdamParams ModelID OptimParams",
     "tinker.types.optim_step_response": "OptimStepResponse",
     "tinker.types.optimizer": (
-        "AdamOptimizerConfig AdamParams DimuonOptimizerConfig DimuonParams OptimParams "
-        "OptimizerConfig"
+        "AdamOptimizerConfig AdamParams DimuonOptimizerConfig DimuonParams OptimParams OptimizerConfig"
     ),
     "tinker.types.prompt_alt_tokens": "PromptAltTokens TensorData",
     "tinker.types.provenance_spans": "PromptProvenanceSpan ProvenanceSpans SampledProvenanceSpan",

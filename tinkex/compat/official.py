@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Generator
@@ -13,7 +12,8 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import quote, urlencode
 
 from tinkex.api.service import PROTOCOL_VERSION
-from tinkex.concurrency import futures, supervisor
+from tinkex.concurrency import futures
+from tinkex.concurrency.created import Created
 from tinkex.config import DEFAULT_BASE_URL, credentials_path
 from tinkex.polling.queue_state import QueueStateObserver
 from tinkex.types.console import CONSOLE, checkpoint, playground
@@ -72,7 +72,7 @@ class APIFuture(ABC, Generic[T]):
 
 
 APIFuture.register(futures.APIFuture)
-APIFuture.register(supervisor.Created)
+APIFuture.register(Created)
 
 
 class AwaitableConcurrentFuture(APIFuture[T]):
