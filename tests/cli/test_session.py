@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 from commands import Held, Tinkex
 
 import tinkex
@@ -32,3 +35,25 @@ def test_session_search(tinkex_here: Tinkex, held: Held) -> None:
     assert found("red") == []
     assert held.session in tinkex_here("session", "search", "--limit", "0").out
     tinkex_here("session", "search", "--metadata", "blue").fails(2, "NAME=VALUE")
+
+
+def test_export_trace(tinkex_here: Tinkex, held: Held, tmp_path: Path) -> None:
+    done = tinkex_here("session", "export-trace", held.session, "-f", "json").json
+    trace = tmp_path / f"{held.session}.pftrace"
+    assert done == {
+        "session_id": held.session,
+        "destination": trace.name,
+        "file_size_bytes": trace.stat().st_size,
+    }
+    names = [event["name"] for event in json.loads(trace.read_bytes())["traceEvents"]]
+    assert "saved weights/one" in names
+
+    shown = tinkex_here("session", "export-trace", held.session, "-o", "new/one.pftrace")
+    assert "file\tnew/one.pftrace\n" in shown.out
+    assert (tmp_path / "new/one.pftrace").is_file()
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["one.pftrace"]
+
+    url = tinkex_here("session", "export-trace", held.session, "--url-only").out
+    assert url.startswith(held.url)
+    assert url.count("\n") == 1
+    tinkex_here("session", "export-trace", "nobody").fails(1, "nobody")

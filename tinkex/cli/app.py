@@ -18,6 +18,7 @@ COMMANDS = {
     "run": "Training runs.",
     "checkpoint": "Saved checkpoints.",
     "session": "Sessions.",
+    "billing": "Usage, and what it costs.",
     "auth": "The API key.",
     "serve": "Run the embedded server until Ctrl-C or SIGTERM.",
     "version": "The version of Tinkex.",

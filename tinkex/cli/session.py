@@ -1,4 +1,4 @@
-"""``tinkex session``: lists, shows and finds sessions."""
+"""``tinkex session``: lists, shows and finds sessions. ``session_trace`` has the download of a trace."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tinkex.cli import call as calls
 from tinkex.cli.listing import PAGE, collect, limit_option
 from tinkex.cli.output import Table, counted, document, properties, show, size, when
 from tinkex.cli.progress import progress
+from tinkex.cli.session_trace import export_trace
 from tinkex.errors import APIResponseValidationError, NotFoundError, UnprocessableEntityError
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ _STATUSES = ("active", "cancelled", "failed", "success", "errored", "interrupted
 @click.group()
 def session() -> None:
     """Sessions."""
+
+
+session.add_command(export_trace)
 
 
 @session.command("list")
