@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 import textwrap
 from pathlib import Path
 
@@ -48,4 +49,12 @@ def test_the_classes_that_users_meet_have_examples() -> None:
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # where an example may leave files
-    exec(compile(EXAMPLES[name], f"<example of {name}>", "exec"), {"tinkex": tinkex, "types": types})
+    # The drop-in, which one example installs, is not to be there for other tests.
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    monkeypatch.setattr(sys, "path_hooks", list(sys.path_hooks))
+    monkeypatch.setenv("TINKEX_FIRST_CONTACT_TIMEOUT", "0")
+    try:
+        exec(compile(EXAMPLES[name], f"<example of {name}>", "exec"), {"tinkex": tinkex, "types": types})
+    finally:
+        for module in [module for module in sys.modules if module.split(".")[0] == "tinker"]:
+            del sys.modules[module]

@@ -50,7 +50,7 @@ class TinkerModules(MetaPathFinder, InspectLoader):
                 return import_module(below)
             if attribute not in provided:
                 raise AttributeError(f"module {name!r} has no attribute {attribute!r}")
-            value = _find(name, attribute)
+            value = find(name, attribute)
             setattr(module, attribute, value)
             return value
 
@@ -115,11 +115,11 @@ def _children(package: str) -> list[str]:
     )
 
 
-def _find(module: str, name: str) -> object:
+def find(module: str, name: str) -> object:
     """Return the object that Tinkex has for ``name`` of the official module."""
     if renamed := RENAMED.get(f"{module}.{name}"):
         source, _, name_here = renamed.rpartition(".")
-        return getattr(import_module(source), name_here)  # type: ignore[no-any-return]
+        return getattr(import_module(source), name_here)
     for source in WHERE_FROM.get(module, SOURCES):
         value = getattr(import_module(source), name, None)
         if value is not None:

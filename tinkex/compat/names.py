@@ -34,16 +34,18 @@ RENAMED: dict[str, str] = {
 
 MODULES: dict[str, str] = {
     "tinker": (
-        "APIConnectionError APIError APIFuture APIResponseValidationError APIStatusError "
-        "APITimeoutError AdamOptimizerConfig AdamParams AdminClient AuthenticationError "
+        "APIConnectionError APIError APIFuture APIResponse APIResponseValidationError APIStatusError "
+        "APITimeoutError AdamOptimizerConfig AdamParams AdminClient AsyncAPIResponse "
+        "AuthenticationError BackcompatSamplingClientFuture BackcompatTrainingClientFuture "
         "BadRequestError BillingError Checkpoint CheckpointType ConflictError Datum "
         "DimuonOptimizerConfig DimuonParams DmelChunk EncodedTextChunk ExperimentalWarning "
         "ForwardBackwardOutput InternalServerError LoraConfig LossHandle ModelID ModelInput "
-        "ModelInputChunk NotFoundError OptimParams OptimStepResponse ParsedCheckpointTinkerPath "
-        "PerDatumLossFn PermissionDeniedError PromptProvenanceSpan RateLimitError RequestFailedError "
-        "RestClient SampleResponse SampledProvenanceSpan SampledSequence SamplingClient "
-        "SamplingParams ServiceClient StopReason TensorData TensorDtype TinkerError TrainingClient "
-        "TrainingRun UnprocessableEntityError __title__ __version__"
+        "ModelInputChunk NotFoundError OptimParams OptimStepRequest OptimStepResponse "
+        "ParsedCheckpointTinkerPath PerDatumLossFn PermissionDeniedError PromptProvenanceSpan "
+        "RateLimitError RequestFailedError RequestOptions RestClient SampleRequest SampleResponse "
+        "SampledProvenanceSpan SampledSequence SamplingClient SamplingParams ServiceClient StopReason "
+        "TensorData TensorDtype Timeout TinkerError TrainingClient TrainingRun "
+        "UnprocessableEntityError __title__ __version__"
     ),
     "tinker._exceptions": (
         "APIConnectionError APIError APIResponseValidationError APIStatusError APITimeoutError "
@@ -51,6 +53,8 @@ MODULES: dict[str, str] = {
         "NotFoundError PermissionDeniedError RateLimitError RequestFailedError TinkerError "
         "UnprocessableEntityError"
     ),
+    "tinker._response": "APIResponse AsyncAPIResponse",
+    "tinker._types": "RequestOptions",
     "tinker._version": "__title__ __version__",
     "tinker.auth": "TinkerError get_tinker_token raise_if_tinker_not_accessible tinker_has_credentials",
     "tinker.cli": "",
@@ -60,7 +64,7 @@ MODULES: dict[str, str] = {
     "tinker.cli.commands": "",
     "tinker.cli.commands.auth": "cli",
     "tinker.cli.commands.billing": "cli",
-    "tinker.cli.commands.checkpoint": "cli download",
+    "tinker.cli.commands.checkpoint": "cli",
     "tinker.cli.commands.model": "cli",
     "tinker.cli.commands.run": "cli",
     "tinker.cli.commands.session": "cli",
@@ -72,8 +76,8 @@ MODULES: dict[str, str] = {
     "tinker.cli.output": "",
     "tinker.lib": "",
     "tinker.lib.api_future_impl": (
-        "APIFuture ClientConnectionPoolType QueueState QueueStateObserver RequestErrorCategory "
-        "RequestFailedError RetryableException"
+        "APIFuture ClientConnectionPoolType FutureFinished FutureRetrieveRequest QueueState "
+        "QueueStateObserver RequestErrorCategory RequestFailedError RetryableException"
     ),
     "tinker.lib.async_tinker_provider": "AwaitableConcurrentFuture ClientConnectionPoolType",
     "tinker.lib.backcompat_concurrent_future": "APIFuture",
@@ -91,17 +95,23 @@ MODULES: dict[str, str] = {
         "TinkerError default_credentials_path resolve_base_url"
     ),
     "tinker.lib.public_interfaces": (
-        "APIFuture AdminClient AwaitableConcurrentFuture LossHandle PerDatumLossFn RestClient "
-        "SamplingClient ServiceClient TrainingClient"
+        "APIFuture AdminClient AwaitableConcurrentFuture BackcompatSamplingClientFuture "
+        "BackcompatTrainingClientFuture LossHandle PerDatumLossFn RestClient SamplingClient "
+        "ServiceClient TrainingClient"
     ),
     "tinker.lib.public_interfaces.admin_client": (
         "APIFuture AdminClient AwaitableConcurrentFuture ClientConnectionPoolType"
     ),
     "tinker.lib.public_interfaces.api_future": "APIFuture AwaitableConcurrentFuture",
-    "tinker.lib.public_interfaces.backcompat_client_future": "APIFuture AwaitableConcurrentFuture",
-    "tinker.lib.public_interfaces.backcompat_sampling_client_future": "APIFuture SamplingClient",
+    "tinker.lib.public_interfaces.backcompat_client_future": (
+        "APIFuture AwaitableConcurrentFuture BackcompatClientFuture"
+    ),
+    "tinker.lib.public_interfaces.backcompat_sampling_client_future": (
+        "APIFuture BackcompatClientFuture BackcompatSamplingClientFuture SamplingClient"
+    ),
     "tinker.lib.public_interfaces.backcompat_training_client_future": (
-        "APIFuture SamplingClient TrainingClient"
+        "APIFuture BackcompatClientFuture BackcompatSamplingClientFuture "
+        "BackcompatTrainingClientFuture SamplingClient TrainingClient"
     ),
     "tinker.lib.public_interfaces.custom_loss": "LossHandle PerDatumLossFn",
     "tinker.lib.public_interfaces.rest_client": (
@@ -117,23 +127,28 @@ MODULES: dict[str, str] = {
         "RetryConfig ServiceClient session_console_url sessions_console_url"
     ),
     "tinker.lib.public_interfaces.training_client": (
-        "APIFuture AwaitableConcurrentFuture ClientConnectionPoolType LossHandle RetryConfig "
-        "SamplingClient TrainingClient training_run_console_url"
+        "APIFuture AwaitableConcurrentFuture BackcompatSamplingClientFuture ClientConnectionPoolType "
+        "LossHandle RetryConfig SamplingClient TrainingClient training_run_console_url"
     ),
     "tinker.lib.queue_state_logger": "QueueState QueueStateObserver",
     "tinker.lib.retry_handler": "RetryConfig RetryableException is_retryable_status_code",
     "tinker.lib.retryable_exception": "RetryableException",
     "tinker.lib.sdk_method": "",
-    "tinker.lib.session_futures_poller": "APIStatusError ClientConnectionPoolType TinkerError",
+    "tinker.lib.session_futures_poller": (
+        "APIStatusError ClientConnectionPoolType FutureCompletion FuturesRetrieveRequest "
+        "SamplingSessionFuturesTarget TinkerError"
+    ),
     "tinker.lib.sync_only": "APIFuture",
     "tinker.lib.telemetry": (
-        "APIError ClientConnectionPoolType RequestErrorCategory RequestFailedError Severity"
+        "APIError ClientConnectionPoolType GenericEvent RequestErrorCategory RequestFailedError "
+        "SessionEndEvent SessionStartEvent Severity TelemetryBatch TelemetryEvent TelemetryResponse "
+        "TelemetrySendRequest UnhandledExceptionEvent"
     ),
     "tinker.lib.telemetry_provider": "",
     "tinker.proto": "",
     "tinker.proto.request_conv": (
-        "DmelChunk EncodedTextChunk ImageChunk ModelInputChunk PromptProvenanceSpan "
-        "SampledProvenanceSpan TensorData"
+        "DmelChunk EncodedTextChunk ForwardBackwardRequest ImageChunk ModelInputChunk "
+        "PromptProvenanceSpan SampledProvenanceSpan TensorData"
     ),
     "tinker.proto.response_conv": (
         "ForwardBackwardOutput PromptAltTokens SampleResponse SampledSequence StopReason TensorData "
@@ -157,33 +172,47 @@ MODULES: dict[str, str] = {
     "tinker.resources.weights": "",
     "tinker.types": (
         "AccessibleSearchOwner ActiveSessionStatusQuery AdamOptimizerConfig AdamParams AuditLogEntry "
-        "AuditLogResponse BillingEventInfo BillingUsageEvent BillingUsageResponse BillingUsageSession "
-        "CancelledSessionStatusQuery Checkpoint CheckpointBillingEvent CheckpointType "
-        "CheckpointsListResponse ClientFinishedSessionStatusQuery ClientSessionFinishErrored "
+        "AuditLogResponse AuthTokenResponse BillingEventInfo BillingUsageEvent BillingUsageResponse "
+        "BillingUsageSession CancelledSessionStatusQuery Checkpoint CheckpointBillingEvent "
+        "CheckpointType CheckpointsListResponse ClientConfigRequest ClientConfigResponse "
+        "ClientDynamicConfigResponse ClientFinishedSessionStatusQuery ClientSessionFinishErrored "
         "ClientSessionFinishInterrupted ClientSessionFinishReason ClientSessionFinishReasonType "
-        "ClientSessionFinishSuccess ClientSessionFinished CopyWeightsResponse "
-        "CurrentCheckpointStorageUsageItem CurrentCheckpointStorageUsageResponse Cursor "
-        "CustomLossGraph CustomLossInput CustomLossInputRank CustomLossNode Datum "
-        "DimuonOptimizerConfig DimuonParams DmelChunk EncodedTextChunk ExternalWeightsUrlsResponse "
-        "FailedSessionStatusQuery ForwardBackwardOutput GetInfoResponse GetSamplerResponse "
-        "GetServerCapabilitiesResponse GetSessionResponse ImageAssetPointerChunk ImageChunk "
-        "ListSessionsResponse LoadWeightsResponse LoraConfig LossFnInputs LossFnOutput LossFnType "
-        "ModelData ModelID ModelInput ModelInputChunk OptimParams OptimStepResponse OptimizerConfig "
-        "OwnSearchOwner ParsedCheckpointTinkerPath PromptAltTokens PromptProvenanceSpan "
-        "ProvenanceSpans RequestErrorCategory RequestID SampleResponse SampledProvenanceSpan "
-        "SampledSequence SamplingClientKind SamplingParams SamplingPrefillBillingEvent "
-        "SamplingSampleBillingEvent SaveWeightsExternalResponse SaveWeightsForSamplerResponse "
-        "SaveWeightsResponse SearchOwner SessionActive SessionCancelled SessionFailed "
+        "ClientSessionFinishSuccess ClientSessionFinished CopyWeightsRequest CopyWeightsResponse "
+        "CreateCustomLossRequest CreateCustomLossResponse CreateModelRequest CreateModelResponse "
+        "CreateSamplingSessionRequest CreateSamplingSessionResponse CreateSessionRequest "
+        "CreateSessionResponse CurrentCheckpointStorageUsageItem "
+        "CurrentCheckpointStorageUsageResponse Cursor CustomLossGraph CustomLossInput "
+        "CustomLossInputRank CustomLossNode Datum DimuonOptimizerConfig DimuonParams DmelChunk "
+        "EncodedTextChunk EventType ExternalWeightsUrlsResponse FailedSessionStatusQuery "
+        "ForwardBackwardInput ForwardBackwardOutput ForwardBackwardRequest ForwardRequest "
+        "FutureCompletion FutureFailed FutureFinished FutureRetrieveRequest FutureRetrieveResponse "
+        "FuturesRetrieveRequest FuturesRetrieveResponse GetBillingUsageRequest "
+        "GetCurrentCheckpointStorageUsageRequest GetInfoRequest GetInfoResponse GetSamplerResponse "
+        "GetServerCapabilitiesResponse GetSessionResponse HealthResponse ImageAssetPointerChunk "
+        "ImageChunk JoinSamplingSessionRequest JoinSamplingSessionResponse ListSessionsResponse "
+        "LoadWeightsRequest LoadWeightsResponse LoraConfig LossFnInputs LossFnOutput LossFnType "
+        "ModelData ModelID ModelInput ModelInputChunk OptimParams OptimStepRequest OptimStepResponse "
+        "OptimizerConfig OwnSearchOwner ParsedCheckpointTinkerPath PromptAltTokens "
+        "PromptProvenanceSpan ProvenanceSpans RequestErrorCategory RequestFailedResponse RequestID "
+        "SampleRequest SampleResponse SampledProvenanceSpan SampledSequence SamplingClientKind "
+        "SamplingParams SamplingPrefillBillingEvent SamplingSampleBillingEvent "
+        "SamplingSessionFuturesTarget SaveWeightsExternalRequest SaveWeightsExternalResponse "
+        "SaveWeightsExternalResponseInternal SaveWeightsForSamplerRequest "
+        "SaveWeightsForSamplerResponse SaveWeightsForSamplerResponseInternal SaveWeightsRequest "
+        "SaveWeightsResponse SearchOwner SessionActive SessionCancelled SessionEndEvent SessionFailed "
         "SessionFailedReason SessionFailedRequestReason SessionFailedSamplingSessionReason "
-        "SessionFailedTrainingRunReason SessionSearchCursor SessionSearchRequest "
-        "SessionSearchResponse SessionStatus SessionStatusQuery SessionSummary Severity StopReason "
-        "StorageBillingEvent SupportedModel TensorData TensorDtype TrainingBillingEvent TrainingRun "
-        "TrainingRunsResponse UnloadModelResponse UserSearchOwner WeightsInfoResponse WhoamiResponse"
+        "SessionFailedTrainingRunReason SessionHeartbeatRequest SessionHeartbeatResponse "
+        "SessionSearchCursor SessionSearchRequest SessionSearchResponse SessionStartEvent "
+        "SessionStatus SessionStatusQuery SessionSummary Severity StopReason StorageBillingEvent "
+        "SupportedModel TelemetryBatch TelemetryEvent TelemetryResponse TelemetrySendRequest "
+        "TensorData TensorDtype TrainingBillingEvent TrainingRun TrainingRunsResponse "
+        "UnhandledExceptionEvent UnloadModelRequest UnloadModelResponse UntypedAPIFuture "
+        "UserSearchOwner WeightsInfoResponse WhoamiResponse"
     ),
     "tinker.types.audit_log_entry": "AuditLogEntry",
     "tinker.types.audit_log_response": "AuditLogEntry AuditLogResponse",
-    "tinker.types.auth_token_response": "",
-    "tinker.types.billing_usage_request": "",
+    "tinker.types.auth_token_response": "AuthTokenResponse",
+    "tinker.types.billing_usage_request": "GetBillingUsageRequest",
     "tinker.types.billing_usage_response": (
         "BillingEventInfo BillingUsageEvent BillingUsageResponse BillingUsageSession "
         "CheckpointBillingEvent SamplingPrefillBillingEvent SamplingSampleBillingEvent "
@@ -191,20 +220,20 @@ MODULES: dict[str, str] = {
     ),
     "tinker.types.checkpoint": "Checkpoint CheckpointType ParsedCheckpointTinkerPath",
     "tinker.types.checkpoints_list_response": "Checkpoint CheckpointsListResponse Cursor",
-    "tinker.types.client_config_request": "",
-    "tinker.types.client_config_response": "",
-    "tinker.types.client_dynamic_config_response": "",
-    "tinker.types.copy_weights_request": "",
+    "tinker.types.client_config_request": "ClientConfigRequest",
+    "tinker.types.client_config_response": "ClientConfigResponse",
+    "tinker.types.client_dynamic_config_response": "ClientDynamicConfigResponse",
+    "tinker.types.copy_weights_request": "CopyWeightsRequest",
     "tinker.types.copy_weights_response": "CopyWeightsResponse",
-    "tinker.types.create_custom_loss_request": "CustomLossGraph CustomLossInput",
-    "tinker.types.create_custom_loss_response": "",
-    "tinker.types.create_model_request": "AdamOptimizerConfig LoraConfig OptimizerConfig",
-    "tinker.types.create_model_response": "ModelID",
-    "tinker.types.create_sampling_session_request": "",
-    "tinker.types.create_sampling_session_response": "",
-    "tinker.types.create_session_request": "",
-    "tinker.types.create_session_response": "",
-    "tinker.types.current_checkpoint_storage_usage_request": "",
+    "tinker.types.create_custom_loss_request": "CreateCustomLossRequest CustomLossGraph CustomLossInput",
+    "tinker.types.create_custom_loss_response": "CreateCustomLossResponse",
+    "tinker.types.create_model_request": "AdamOptimizerConfig CreateModelRequest LoraConfig OptimizerConfig",
+    "tinker.types.create_model_response": "CreateModelResponse ModelID",
+    "tinker.types.create_sampling_session_request": "CreateSamplingSessionRequest",
+    "tinker.types.create_sampling_session_response": "CreateSamplingSessionResponse",
+    "tinker.types.create_session_request": "CreateSessionRequest",
+    "tinker.types.create_session_response": "CreateSessionResponse",
+    "tinker.types.current_checkpoint_storage_usage_request": "GetCurrentCheckpointStorageUsageRequest",
     "tinker.types.current_checkpoint_storage_usage_response": (
         "CurrentCheckpointStorageUsageItem CurrentCheckpointStorageUsageResponse"
     ),
@@ -216,33 +245,34 @@ MODULES: dict[str, str] = {
     ),
     "tinker.types.dmel_chunk": "DmelChunk",
     "tinker.types.encoded_text_chunk": "EncodedTextChunk",
-    "tinker.types.event_type": "",
+    "tinker.types.event_type": "EventType",
     "tinker.types.external_weights_urls_response": "ExternalWeightsUrlsResponse",
-    "tinker.types.forward_backward_input": "Datum LossFnType",
+    "tinker.types.forward_backward_input": "Datum ForwardBackwardInput LossFnType",
     "tinker.types.forward_backward_output": "ForwardBackwardOutput LossFnOutput",
-    "tinker.types.forward_backward_request": "ModelID",
-    "tinker.types.forward_request": "ModelID",
-    "tinker.types.future_completion": "RequestID",
-    "tinker.types.future_retrieve_request": "RequestID",
+    "tinker.types.forward_backward_request": "ForwardBackwardInput ForwardBackwardRequest ModelID",
+    "tinker.types.forward_request": "ForwardBackwardInput ForwardRequest ModelID",
+    "tinker.types.future_completion": "FutureCompletion FutureFailed FutureFinished RequestID",
+    "tinker.types.future_retrieve_request": "FutureRetrieveRequest RequestID",
     "tinker.types.future_retrieve_response": (
-        "ForwardBackwardOutput LoadWeightsResponse OptimStepResponse SaveWeightsExternalResponse "
-        "SaveWeightsForSamplerResponse SaveWeightsResponse UnloadModelResponse"
+        "CreateModelResponse ForwardBackwardOutput FutureRetrieveResponse LoadWeightsResponse "
+        "OptimStepResponse RequestFailedResponse SaveWeightsExternalResponse "
+        "SaveWeightsForSamplerResponse SaveWeightsResponse TryAgainResponse UnloadModelResponse"
     ),
-    "tinker.types.futures_retrieve_request": "",
-    "tinker.types.futures_retrieve_response": "",
-    "tinker.types.generic_event": "Severity",
-    "tinker.types.get_info_request": "ModelID",
+    "tinker.types.futures_retrieve_request": "FuturesRetrieveRequest SamplingSessionFuturesTarget",
+    "tinker.types.futures_retrieve_response": "FutureCompletion FuturesRetrieveResponse",
+    "tinker.types.generic_event": "EventType GenericEvent Severity",
+    "tinker.types.get_info_request": "GetInfoRequest ModelID",
     "tinker.types.get_info_response": "GetInfoResponse ModelData",
     "tinker.types.get_sampler_response": "GetSamplerResponse",
     "tinker.types.get_server_capabilities_response": "GetServerCapabilitiesResponse SupportedModel",
     "tinker.types.get_session_response": "GetSessionResponse ModelID",
-    "tinker.types.health_response": "",
+    "tinker.types.health_response": "HealthResponse",
     "tinker.types.image_asset_pointer_chunk": "ImageAssetPointerChunk",
     "tinker.types.image_chunk": "ImageChunk",
-    "tinker.types.join_sampling_session_request": "",
-    "tinker.types.join_sampling_session_response": "",
+    "tinker.types.join_sampling_session_request": "JoinSamplingSessionRequest",
+    "tinker.types.join_sampling_session_response": "JoinSamplingSessionResponse",
     "tinker.types.list_sessions_response": "ListSessionsResponse",
-    "tinker.types.load_weights_request": "ModelID OptimizerConfig",
+    "tinker.types.load_weights_request": "LoadWeightsRequest ModelID OptimizerConfig",
     "tinker.types.load_weights_response": "LoadWeightsResponse",
     "tinker.types.lora_config": "LoraConfig",
     "tinker.types.loss_fn_inputs": "LossFnInputs TensorData",
@@ -253,7 +283,7 @@ MODULES: dict[str, str] = {
     "tinker.types.model_input_chunk": (
         "DmelChunk EncodedTextChunk ImageAssetPointerChunk ImageChunk ModelInputChunk"
     ),
-    "tinker.types.optim_step_request": "AdamParams ModelID OptimParams",
+    "tinker.types.optim_step_request": "AdamParams ModelID OptimParams OptimStepRequest",
     "tinker.types.optim_step_response": "OptimStepResponse",
     "tinker.types.optimizer": (
         "AdamOptimizerConfig AdamParams DimuonOptimizerConfig DimuonParams OptimParams OptimizerConfig"
@@ -261,31 +291,37 @@ MODULES: dict[str, str] = {
     "tinker.types.prompt_alt_tokens": "PromptAltTokens TensorData",
     "tinker.types.provenance_spans": "PromptProvenanceSpan ProvenanceSpans SampledProvenanceSpan",
     "tinker.types.request_error_category": "RequestErrorCategory",
-    "tinker.types.request_failed_response": "RequestErrorCategory",
+    "tinker.types.request_failed_response": "RequestErrorCategory RequestFailedResponse",
     "tinker.types.request_id": "RequestID",
-    "tinker.types.sample_request": "ModelInput SamplingParams",
+    "tinker.types.sample_request": "ModelInput SampleRequest SamplingParams",
     "tinker.types.sample_response": "PromptAltTokens SampleResponse SampledSequence TensorData TopkLogprobs",
     "tinker.types.sampled_sequence": "SampledSequence StopReason TopkLogprobs",
     "tinker.types.sampling_client_kind": "SamplingClientKind",
     "tinker.types.sampling_params": "SamplingParams",
-    "tinker.types.save_weights_external_request": "ModelID",
-    "tinker.types.save_weights_external_response": "SaveWeightsExternalResponse",
-    "tinker.types.save_weights_for_sampler_request": "ModelID SamplingClientKind",
-    "tinker.types.save_weights_for_sampler_response": "SaveWeightsForSamplerResponse",
-    "tinker.types.save_weights_request": "ModelID",
+    "tinker.types.save_weights_external_request": "ModelID SaveWeightsExternalRequest",
+    "tinker.types.save_weights_external_response": (
+        "SaveWeightsExternalResponse SaveWeightsExternalResponseInternal"
+    ),
+    "tinker.types.save_weights_for_sampler_request": (
+        "ModelID SamplingClientKind SaveWeightsForSamplerRequest"
+    ),
+    "tinker.types.save_weights_for_sampler_response": (
+        "SaveWeightsForSamplerResponse SaveWeightsForSamplerResponseInternal"
+    ),
+    "tinker.types.save_weights_request": "ModelID SaveWeightsRequest",
     "tinker.types.save_weights_response": (
         "ParsedCheckpointTinkerPath SaveWeightsResponse checkpoint_console_url"
     ),
     "tinker.types.search_owner": "AccessibleSearchOwner OwnSearchOwner SearchOwner UserSearchOwner",
-    "tinker.types.session_end_event": "Severity",
-    "tinker.types.session_heartbeat_request": "",
-    "tinker.types.session_heartbeat_response": "",
+    "tinker.types.session_end_event": "EventType SessionEndEvent Severity",
+    "tinker.types.session_heartbeat_request": "SessionHeartbeatRequest",
+    "tinker.types.session_heartbeat_response": "SessionHeartbeatResponse",
     "tinker.types.session_search_cursor": "SessionSearchCursor",
     "tinker.types.session_search_request": (
         "OwnSearchOwner SearchOwner SessionSearchCursor SessionSearchRequest SessionStatusQuery"
     ),
     "tinker.types.session_search_response": "SessionSearchCursor SessionSearchResponse SessionSummary",
-    "tinker.types.session_start_event": "Severity",
+    "tinker.types.session_start_event": "EventType SessionStartEvent Severity",
     "tinker.types.session_status": (
         "ClientSessionFinishErrored ClientSessionFinishInterrupted ClientSessionFinishReason "
         "ClientSessionFinishSuccess ClientSessionFinished SessionActive SessionCancelled "
@@ -298,21 +334,23 @@ MODULES: dict[str, str] = {
     ),
     "tinker.types.session_summary": "SessionStatus SessionSummary",
     "tinker.types.severity": "Severity",
-    "tinker.types.shared": "",
-    "tinker.types.shared.untyped_api_future": "ModelID RequestID",
+    "tinker.types.shared": "UntypedAPIFuture",
+    "tinker.types.shared.untyped_api_future": "ModelID RequestID UntypedAPIFuture",
     "tinker.types.stop_reason": "StopReason",
-    "tinker.types.telemetry_batch": "",
-    "tinker.types.telemetry_event": "",
-    "tinker.types.telemetry_response": "",
-    "tinker.types.telemetry_send_request": "",
+    "tinker.types.telemetry_batch": "TelemetryBatch TelemetryEvent",
+    "tinker.types.telemetry_event": (
+        "GenericEvent SessionEndEvent SessionStartEvent TelemetryEvent UnhandledExceptionEvent"
+    ),
+    "tinker.types.telemetry_response": "TelemetryResponse",
+    "tinker.types.telemetry_send_request": "TelemetryEvent TelemetrySendRequest",
     "tinker.types.tensor_data": "TensorData TensorDtype",
     "tinker.types.tensor_dtype": "TensorDtype",
     "tinker.types.topk_logprobs": "TopkLogprobs",
     "tinker.types.training_run": "Checkpoint TrainingRun",
     "tinker.types.training_runs_response": "Cursor TrainingRun TrainingRunsResponse",
-    "tinker.types.try_again_response": "",
-    "tinker.types.unhandled_exception_event": "Severity",
-    "tinker.types.unload_model_request": "ModelID",
+    "tinker.types.try_again_response": "TryAgainResponse",
+    "tinker.types.unhandled_exception_event": "EventType Severity UnhandledExceptionEvent",
+    "tinker.types.unload_model_request": "ModelID UnloadModelRequest",
     "tinker.types.unload_model_response": "ModelID UnloadModelResponse",
     "tinker.types.weights_info_response": "AdamOptimizerConfig OptimizerConfig WeightsInfoResponse",
     "tinker.types.whoami_response": "WhoamiResponse",
