@@ -57,14 +57,6 @@ from tinkex.training_client import TrainingClient
 if TYPE_CHECKING:
     from tinkex.admin_client import AdminClient
     from tinkex.compat import install_as_tinker
-    from tinkex.compat.official import (
-        APIResponse,
-        AsyncAPIResponse,
-        BackcompatSamplingClientFuture,
-        BackcompatTrainingClientFuture,
-        RequestOptions,
-        Timeout,
-    )
     from tinkex.download.paths import UnsafeDownloadError
     from tinkex.losses.traced import LossHandle, PerDatumLossFn
     from tinkex.rest_client import RestClient
@@ -129,16 +121,6 @@ __all__ = [
 ]
 __all__ += types.__all__
 
-_FOR_OLD_SCRIPTS = (
-    "APIResponse",
-    "AsyncAPIResponse",
-    "BackcompatSamplingClientFuture",
-    "BackcompatTrainingClientFuture",
-    "RequestOptions",
-    "Timeout",
-)
-"""Names of the official SDK that scripts import, mostly for annotations."""
-
 _LATER = {
     "APIResponse": "tinkex.types.options",
     "AdminClient": "tinkex.admin_client",
@@ -152,7 +134,6 @@ _LATER = {
     "Timeout": "tinkex.types.options",
     "UnsafeDownloadError": "tinkex.download.paths",
     "install_as_tinker": "tinkex.compat",
-    **dict.fromkeys(_FOR_OLD_SCRIPTS, "tinkex.compat.official"),
     **dict.fromkeys(types.__all__, "tinkex.types"),
 }
 """Names that many scripts do not use, with the modules from which they are imported when they are first used."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from concurrent.futures import Future
-from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Generic, TypedDict, TypeVar
+from typing import Any, Generic, TypeVar
 from urllib.parse import quote, urlencode
 
 from tinkex.api.service import PROTOCOL_VERSION
@@ -17,25 +16,17 @@ from tinkex.concurrency import futures
 from tinkex.concurrency.created import Created
 from tinkex.config import DEFAULT_BASE_URL, credentials_path
 from tinkex.polling.queue_state import QueueStateObserver
-from tinkex.sampling_client import SamplingClient
-from tinkex.training_client import TrainingClient
 from tinkex.types.console import CONSOLE, checkpoint, playground
 
 __all__ = [
     "DEFAULT_BASE_URL",
     "APIFuture",
-    "APIResponse",
-    "AsyncAPIResponse",
     "AwaitableConcurrentFuture",
     "BackcompatClientFuture",
-    "BackcompatSamplingClientFuture",
-    "BackcompatTrainingClientFuture",
     "ClientConnectionPoolType",
     "QueueState",
     "QueueStateObserver",
-    "RequestOptions",
     "RetryableException",
-    "Timeout",
     "api_key_console_url",
     "checkpoint_console_url",
     "checkpoint_playground_url",
@@ -126,43 +117,7 @@ class QueueState(Enum):
 
 
 BackcompatClientFuture = Created
-BackcompatSamplingClientFuture = SamplingClient
-BackcompatTrainingClientFuture = TrainingClient
-"""In Tinkex, what creating a client returns is always the client itself, which is the future of itself, too."""
-
-
-@dataclass(frozen=True)
-class Timeout:
-    """The times that the official client waits for, in seconds. ``Config`` has those of Tinkex.
-
-    ``timeout`` is the default of the other four. Clients ignore the argument ``timeout``, as the official ones do.
-    """
-
-    timeout: float | None = None
-    connect: float | None = None
-    read: float | None = None
-    write: float | None = None
-    pool: float | None = None
-
-
-class RequestOptions(TypedDict, total=False):
-    """The options of one HTTP call of the official client. No method takes them."""
-
-    headers: Mapping[str, str]
-    max_retries: int
-    timeout: float | Timeout | None
-    params: Mapping[str, object]
-    extra_json: Mapping[str, object]
-    idempotency_key: str
-    follow_redirects: bool
-
-
-class APIResponse(Generic[T]):
-    """The HTTP answer of the official client, for annotations. No method returns it."""
-
-
-class AsyncAPIResponse(Generic[T]):
-    """The HTTP answer of the official client, for annotations. No method returns it."""
+"""In Tinkex, what creating a client returns is the client itself, which is the future of itself, too."""
 
 
 class RetryableException(Exception):
