@@ -11,9 +11,10 @@ import enum
 import importlib
 import inspect
 import types
+import typing
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import tinker
 from pydantic import BaseModel
@@ -23,7 +24,7 @@ from tinkex.compat.names import MODULES
 
 NOTHING = object()
 SKIPPED = {"annotations", "TYPE_CHECKING", "logger", "log"}
-"""Names that are in every module for no use of others."""
+"""Names that modules have for their own use."""
 
 
 def official_modules() -> list[str]:
@@ -39,29 +40,34 @@ def official_modules() -> list[str]:
 
 
 def official_names(module: types.ModuleType) -> dict[str, object]:
-    """The public names of a module: those of ``__all__``, or else those that it defines itself."""
-    if hasattr(module, "__all__"):
-        return {name: getattr(module, name) for name in module.__all__}
+    """The public names of a module: those of ``__all__``, or else those that it defines.
+
+    A package, and each module of ``tinker.types``, also offers what it imports from other modules of the package.
+    """
+    names = getattr(module, "__all__", None) or [name for name in vars(module) if not name.startswith("_")]
+    found = {name: getattr(module, name) for name in names}
+    listed = hasattr(module, "__all__")
     return {
         name: value
-        for name, value in vars(module).items()
-        if not name.startswith("_")
-        and name not in SKIPPED
-        and not inspect.ismodule(value)
-        and _belongs(module, value)
+        for name, value in found.items()
+        if not inspect.ismodule(value) and (listed or (name not in SKIPPED and _is_offered(module, value)))
     }
 
 
-def _belongs(module: types.ModuleType, value: object) -> bool:
-    """Whether ``value`` is the module's own, or one of the package that a package offers."""
+def _is_offered(module: types.ModuleType, value: object) -> bool:
+    if isinstance(value, (TypeVar, ParamSpec)) or any(
+        getattr(typing, name, None) is value for name in typing.__all__
+    ):
+        return False
     home = getattr(value, "__module__", None)
-    if hasattr(module, "__path__") or module.__name__.startswith("tinker.types."):
-        return home is None or home.startswith("tinker") or not inspect.isclass(value)
-    return home in (None, module.__name__) or _is_plain(value)
+    if home in (None, "typing", module.__name__):
+        return True
+    offers_others = hasattr(module, "__path__") or module.__name__.startswith("tinker.types.")
+    return offers_others and home.startswith("tinker") and not home.startswith("tinker._")
 
 
 def _is_plain(value: object) -> bool:
-    return isinstance(value, (str, int, float, tuple, frozenset, dict))
+    return isinstance(value, (str, int, float))
 
 
 def differences() -> list[str]:
@@ -76,15 +82,13 @@ def _differences() -> Iterator[str]:
             yield f"{module_name}: the module is missing"
             continue
         for name, official in official_names(importlib.import_module(module_name)).items():
-            if name == "auth" and module_name == "tinker":
-                continue
             try:
                 ours = find(module_name, name) if name in MODULES[module_name].split() else NOTHING
             except AttributeError:
                 ours = NOTHING
             if ours is NOTHING:
                 yield f"{module_name}.{name}: missing"
-            elif inspect.isclass(official) and official not in compared:
+            elif inspect.isclass(official) and official.__module__ != "builtins" and official not in compared:
                 compared.add(official)
                 yield from class_differences(official, ours)
             elif inspect.isfunction(official):
@@ -113,21 +117,27 @@ def class_differences(official: type, ours: Any) -> Iterator[str]:
     if not inspect.isabstract(official):
         yield from call_differences(name, official, ours)
     fields = getattr(official, "model_fields", None) or getattr(official, "__dataclass_fields__", {})
-    our_fields = {**getattr(ours, "__dataclass_fields__", {})}
+    attributes = {
+        *dir(ours),
+        *getattr(ours, "__dataclass_fields__", {}),
+        *inspect.signature(ours.__init__).parameters,
+    }
     for field in fields:
-        if field not in our_fields and not hasattr(ours, field):
+        if field not in attributes and not field.startswith("_"):
             yield f"{name}.{field}: the field is missing"
     for attribute in sorted(dir(official)):
         if attribute.startswith("_") or attribute in fields:
             continue
-        if not hasattr(ours, attribute):
+        if attribute not in attributes:
             of_pydantic = hasattr(BaseModel, attribute) and issubclass(official, BaseModel)
             yield f"{'pydantic.BaseModel' if of_pydantic else name}.{attribute}: missing"
             continue
         method = inspect.getattr_static(official, attribute)
         method = getattr(method, "__func__", method)
         if inspect.isfunction(method) and (method.__module__ or "").startswith("tinker"):
-            yield from call_differences(f"{name}.{attribute}", getattr(official, attribute), getattr(ours, attribute))
+            yield from call_differences(
+                f"{name}.{attribute}", getattr(official, attribute), getattr(ours, attribute)
+            )
 
 
 def call_differences(name: str, official: Any, ours: Any) -> Iterator[str]:
@@ -136,7 +146,14 @@ def call_differences(name: str, official: Any, ours: Any) -> Iterator[str]:
         wanted, offered = inspect.signature(official).parameters, inspect.signature(ours).parameters
     except (TypeError, ValueError):
         return
-    ours_by_position = [p.name for p in offered.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if {p.kind for p in wanted.values() if p.name != "self"} == {
+        inspect.Parameter.VAR_POSITIONAL,
+        inspect.Parameter.VAR_KEYWORD,
+    }:
+        return  # a wrapper that passes everything on
+    ours_by_position = [
+        p.name for p in offered.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
     any_keyword = any(p.kind is p.VAR_KEYWORD for p in offered.values())
     any_position = any(p.kind is p.VAR_POSITIONAL for p in offered.values())
     position = -1
@@ -160,7 +177,7 @@ def call_differences(name: str, official: Any, ours: Any) -> Iterator[str]:
             continue
         if found.default is found.empty:
             yield f"{name}({parameter.name}): no default instead of {_shown(parameter.default)}"
-        elif _shown(found.default) != _shown(parameter.default):
+        elif not _are_equal(found.default, parameter.default):
             yield f"{name}({parameter.name}): default {_shown(found.default)} instead of {_shown(parameter.default)}"
     for parameter in offered.values():
         required = parameter.default is parameter.empty and parameter.kind not in (
@@ -171,15 +188,21 @@ def call_differences(name: str, official: Any, ours: Any) -> Iterator[str]:
             yield f"{name}({parameter.name}): a required parameter that the official one has not"
 
 
+def _are_equal(ours: object, official: object) -> bool:
+    return ours == official or _shown(ours) == _shown(official)
+
+
 def _shown(default: object) -> str:
-    """A default as text, which is equal for equal defaults of both packages."""
+    """A default as text. Equal defaults of the two packages have equal texts."""
     if isinstance(default, enum.Enum):
         return repr(default.value)
-    if type(default).__name__ in ("NotGiven", "_HAS_DEFAULT_FACTORY_CLASS"):
+    if default in ([], {}) or type(default).__name__ in ("NotGiven", "_HAS_DEFAULT_FACTORY_CLASS"):
         return "a new value"
     if hasattr(type(default), "__dataclass_fields__") or isinstance(default, BaseModel):
         return f"{type(default).__name__}()"
-    return repr(default)
+    if isinstance(default, tuple):
+        return str([getattr(each, "__name__", each) for each in default])
+    return repr(default) if _is_plain(default) or default is None else type(default).__name__
 
 
 if __name__ == "__main__":

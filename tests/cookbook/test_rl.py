@@ -105,7 +105,6 @@ def test_the_reward_rises_and_goes_on_rising_after_a_resume(base_url: str, tmp_p
     asyncio.run(train.main(config(base_url, tmp_path, **changes)))
     both = by_step(tmp_path, REWARD)
     assert sorted(both) == list(range(STEPS))
-    print(both)
     assert {step: both[step] for step in first} == first
     # The resumed loop begins with what the first one had learned, and learns more.
     assert both[STEPS // 2] > start + 0.1

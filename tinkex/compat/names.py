@@ -26,6 +26,7 @@ RENAMED: dict[str, str] = {
     "tinker.cli.commands.run.cli": "tinkex.cli.run.run",
     "tinker.cli.commands.session.cli": "tinkex.cli.session.session",
     "tinker.cli.commands.version.cli": "tinkex.cli.version.version",
+    "tinker.lib.public_interfaces.training_client.CustomLossFnV1": "tinkex.losses.custom.CustomLossFn",
     "tinker.cli.__main__.cli": "tinkex.cli.main",
     "tinker.cli.__main__.main": "tinkex.cli.main",
     "tinker.cli.__main__.main_cli": "tinkex.cli.app.cli",
@@ -128,7 +129,7 @@ MODULES: dict[str, str] = {
     ),
     "tinker.lib.public_interfaces.training_client": (
         "APIFuture AwaitableConcurrentFuture BackcompatSamplingClientFuture ClientConnectionPoolType "
-        "LossHandle RetryConfig SamplingClient TrainingClient training_run_console_url"
+        "CustomLossFnV1 LossHandle RetryConfig SamplingClient TrainingClient training_run_console_url"
     ),
     "tinker.lib.queue_state_logger": "QueueState QueueStateObserver",
     "tinker.lib.retry_handler": "RetryConfig RetryableException is_retryable_status_code",
