@@ -55,8 +55,10 @@ def official_names(module: types.ModuleType) -> dict[str, object]:
 
 
 def _is_offered(module: types.ModuleType, value: object) -> bool:
-    if isinstance(value, (TypeVar, ParamSpec)) or any(
-        getattr(typing, name, None) is value for name in typing.__all__
+    if (
+        value is None
+        or isinstance(value, (TypeVar, ParamSpec))
+        or any(getattr(typing, name, None) is value for name in typing.__all__)
     ):
         return False
     home = getattr(value, "__module__", None)

@@ -79,7 +79,9 @@ def test_a_sample_reads_the_same_from_both_formats(
     listed = []
     for tokens, logprobs in sequences:
         message.sequences.add(
-            stop_reason=pb.STOP_REASON_STOP if stopped else pb.STOP_REASON_LENGTH, tokens=ints(tokens), logprobs=floats(logprobs)
+            stop_reason=pb.STOP_REASON_STOP if stopped else pb.STOP_REASON_LENGTH,
+            tokens=ints(tokens),
+            logprobs=floats(logprobs),
         )
         listed.append(
             {"tokens": tokens, "logprobs": logprobs, "stop_reason": "stop" if stopped else "length"}
