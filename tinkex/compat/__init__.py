@@ -6,11 +6,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from tinkex.compat.modules import TinkerModules, listing
 
 __all__ = ["install_as_tinker"]
+
+FIRST_CONTACT_TIMEOUT = "300"
+"""How long the official client waits for a server that refuses connections, in seconds. Child processes inherit it."""
 
 
 def install_as_tinker() -> None:
@@ -43,5 +47,6 @@ def install_as_tinker() -> None:
             "the first 'import tinker', or run the program with 'python -m tinkex.compat'",
             name="tinker",
         )
+    os.environ.setdefault("TINKEX_FIRST_CONTACT_TIMEOUT", FIRST_CONTACT_TIMEOUT)
     sys.meta_path.insert(0, TinkerModules())
     sys.path_hooks.append(listing)
