@@ -30,7 +30,36 @@ if TYPE_CHECKING:
     from tinkex.tokenizers import Tokenizer
 
 
-class SamplingClient(Created, QueueStateObserver):
+class _OtherCalls(Created, QueueStateObserver):
+    """The call of a sampling client that the official client does not have.
+
+    It is in a base class, because programs that wrap the calls of a client, as the tracing of ``tinker-cookbook``
+    does, go through ``vars(SamplingClient)``, and know the official ones alone.
+    """
+
+    def sample_many(
+        self, prompts: Sequence[ModelInput], num_samples: int, sampling_params: SamplingParams, **options: Any
+    ) -> list[APIFuture[SampleResponse]]:
+        """Start ``sample`` for each prompt; returns the futures in the order of the prompts.
+
+        ``options`` are the further arguments of ``sample``.
+
+        Example::
+
+            from concurrent.futures import as_completed
+
+            with tinkex.ServiceClient(base_url="local://") as service:
+                sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
+                prompts = [types.ModelInput.from_ints([token]) for token in (65, 66, 67)]
+                futures = sampler.sample_many(prompts, 1, types.SamplingParams(max_tokens=4))
+                for future in as_completed(futures, timeout=60):  # as they finish
+                    print(prompts[futures.index(future)].to_ints(), future.result().sequences[0].tokens)
+        """
+        client: Any = self
+        return [client.sample(prompt, num_samples, sampling_params, **options) for prompt in prompts]
+
+
+class SamplingClient(_OtherCalls):
     """Samples from a base model or from saved weights. Made by ``ServiceClient`` or ``TrainingClient``.
 
     Calls return an ``APIFuture`` at once and run side by side, up to the server's limit or
@@ -186,26 +215,6 @@ class SamplingClient(Created, QueueStateObserver):
     @awaited(sample)
     async def sample_async(self) -> None:
         """A coroutine that returns the ``SampleResponse`` of ``sample``."""
-
-    def sample_many(
-        self, prompts: Sequence[ModelInput], num_samples: int, sampling_params: SamplingParams, **options: Any
-    ) -> list[APIFuture[SampleResponse]]:
-        """Start ``sample`` for each prompt; returns the futures in the order of the prompts.
-
-        ``options`` are the further arguments of ``sample``.
-
-        Example::
-
-            from concurrent.futures import as_completed
-
-            with tinkex.ServiceClient(base_url="local://") as service:
-                sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
-                prompts = [types.ModelInput.from_ints([token]) for token in (65, 66, 67)]
-                futures = sampler.sample_many(prompts, 1, types.SamplingParams(max_tokens=4))
-                for future in as_completed(futures, timeout=60):  # as they finish
-                    print(prompts[futures.index(future)].to_ints(), future.result().sequences[0].tokens)
-        """
-        return [self.sample(prompt, num_samples, sampling_params, **options) for prompt in prompts]
 
     def compute_logprobs(
         self, prompt: ModelInput, prompt_logprobs_last_n: int | None = None

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from tinkex import tokenizers
 from tinkex.api import models as models_api
@@ -54,7 +54,44 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class TrainingClient(Created, QueueStateObserver):
+class _OtherCalls(Created, QueueStateObserver):
+    """The calls of a training client that the official client does not have, or not any more.
+
+    They are in a base class, because programs that wrap the calls of a client, as the tracing of ``tinker-cookbook``
+    does, go through ``vars(TrainingClient)``, and know the official ones alone.
+    """
+
+    model_id: str
+    _queue: RequestQueue
+
+    def unload(self) -> APIFuture[UnloadModelResponse]:
+        """Free the model on the server once the calls made so far are done.
+
+        Later calls of this client raise ``ClientClosedError``.
+        """
+        unloaded = ClientClosedError(f"model {self.model_id} was unloaded")
+
+        submissions = itertools.count()
+
+        def unload(transport: Transport, model_id: str, _: int) -> Promise[UnloadModelResponse]:
+            # The request has no seq_id.
+            return models_api.unload_model(transport, model_id, again=next(submissions) > 0)
+
+        return self._queue.submit(single("unload", unload, closing=unloaded), self.on_queue_state_change)
+
+    def save_weights_and_get_sampling_client_submit(
+        self, retry_config: RetryConfig | None = None
+    ) -> APIFuture[SamplingClient]:
+        """Do what ``save_weights_and_get_sampling_client_async`` does. Deprecated: that is its present name."""
+        warn_caller("use save_weights_and_get_sampling_client_async", DeprecationWarning)
+        client: Any = self
+        future: APIFuture[SamplingClient] = client.save_weights_and_get_sampling_client_async(
+            retry_config=retry_config
+        )
+        return future
+
+
+class TrainingClient(_OtherCalls):
     """Trains one model. Made by ``ServiceClient``; safe to use from many threads.
 
     Every call returns an ``APIFuture`` at once, and the server runs the calls in the order in which they
@@ -392,13 +429,6 @@ class TrainingClient(Created, QueueStateObserver):
     def save_weights_and_get_sampling_client_async(self) -> None:
         """Start what ``save_weights_and_get_sampling_client`` does; returns a future of the client at once."""
 
-    def save_weights_and_get_sampling_client_submit(
-        self, retry_config: RetryConfig | None = None
-    ) -> APIFuture[SamplingClient]:
-        """Do what ``save_weights_and_get_sampling_client_async`` does. Deprecated: that is its present name."""
-        warn_caller("use save_weights_and_get_sampling_client_async", DeprecationWarning)
-        return self.save_weights_and_get_sampling_client_async(retry_config=retry_config)
-
     @creating(SamplingClient)
     def create_sampling_client(
         self, model_path: str, retry_config: RetryConfig | None = None, record_stability_info: bool = False
@@ -455,21 +485,6 @@ class TrainingClient(Created, QueueStateObserver):
         """
         data = self.get_info().model_data
         return tokenizers.load(data.model_name or "", data.tokenizer_id)
-
-    def unload(self) -> APIFuture[UnloadModelResponse]:
-        """Free the model on the server once the calls made so far are done.
-
-        Later calls of this client raise ``ClientClosedError``.
-        """
-        unloaded = ClientClosedError(f"model {self.model_id} was unloaded")
-
-        submissions = itertools.count()
-
-        def unload(transport: Transport, model_id: str, _: int) -> Promise[UnloadModelResponse]:
-            # The request has no seq_id.
-            return models_api.unload_model(transport, model_id, again=next(submissions) > 0)
-
-        return self._queue.submit(single("unload", unload, closing=unloaded), self.on_queue_state_change)
 
     def close(self) -> None:
         """Send nothing more. The model stays on the server until its session ends; ``unload`` frees it."""

@@ -216,3 +216,37 @@ def test_proto_messages_have_the_official_names() -> None:
         assert pb.Tensor(dense=b"", dtype=pb.DTYPE_FLOAT32).WhichOneof("encoding") == "dense"
         """
     )
+
+
+def test_the_calls_in_the_classes_of_clients_are_the_official_ones() -> None:
+    """The cookbook's tracing wraps the official calls, and its tests look for others in ``vars`` of the classes."""
+    run_code(
+        """
+        import inspect
+        import tinkex
+
+        def calls(kind):
+            found = {name: call for name, call in vars(kind).items() if inspect.isfunction(call)}
+            return {
+                name
+                for name, call in found.items()
+                if not name.startswith("_")
+                and not name.endswith("_async")
+                and "Future" in str(inspect.signature(call).return_annotation)
+            }
+
+        assert calls(tinkex.SamplingClient) == {"sample", "compute_logprobs"}
+        assert calls(tinkex.TrainingClient) == {
+            "forward",
+            "forward_backward",
+            "forward_backward_custom",
+            "optim_step",
+            "save_state",
+            "load_state",
+            "load_state_with_optimizer",
+            "save_weights_for_sampler",
+            "save_weights_external",
+        }
+        assert hasattr(tinkex.TrainingClient, "unload") and hasattr(tinkex.SamplingClient, "sample_many")
+        """
+    )
