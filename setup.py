@@ -22,15 +22,18 @@ def read_version() -> str:
     return match.group(1)
 
 
+LOCAL = ["numpy>=1.26", "waitress>=3.0", "safetensors>=0.4", "threadpoolctl>=3.1"]
 EXTRAS = {
-    "local": ["numpy>=1.26", "waitress>=3.0", "safetensors>=0.4", "threadpoolctl>=3.1"],
+    "local": LOCAL,
     "cli": ["click>=8.1.3", "rich>=13.0"],
     "tokenizers": ["tokenizers>=0.15", "huggingface_hub>=0.20"],
     "train": ["jinja2>=3.1", "tokenizers>=0.15", "huggingface_hub>=0.20"],
     "zstd": ["zstandard>=0.22; python_version < '3.14'"],
+    "testing": [*LOCAL, "pytest>=7.4"],
     "test": [
         "pytest>=8.0",
         "pytest-timeout>=2.3",
+        "pytest-xdist>=3.5",
         "gunicorn>=21",
         "hypothesis>=6.100",
         "responses>=0.25",
@@ -69,7 +72,10 @@ setup(
     },
     install_requires=["requests>=2.31", "urllib3>=2.0.2", "dataclasses-json>=0.6.1", "protobuf>=4.25"],
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["tinkex = tinkex.cli:main"]},
+    entry_points={
+        "console_scripts": ["tinkex = tinkex.cli:main"],
+        "pytest11": ["tinkex = tinkex.testing.plugin"],
+    },
     zip_safe=False,
     classifiers=[
         "Development Status :: 3 - Alpha",

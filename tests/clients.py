@@ -8,17 +8,24 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from servers import Request, ScriptedServer
 
 import tinkex
 from tinkex import types
 from tinkex.config import Config
+from tinkex.testing import Request, TinkerServer
+from tinkex.testing.leftovers import client_threads
 
+BEAT = "/session_heartbeat"
+FINISH = "/sessions/*/finish"
+NOT_YET = {"type": "try_again", "queue_state": "active", "request_id": "x"}
+"""The answer of a long poll that has run out."""
 PROMPT = types.ModelInput.from_ints([1, 2])
-PARAMS = types.SamplingParams(max_tokens=3)
+PARAMS = types.SamplingParams(max_tokens=3, temperature=0.0)
+TOKENS = [236, 143, 232]
+"""What the embedded model says to ``PROMPT`` with ``PARAMS``."""
 
 
-def config(server: ScriptedServer, **settings: Any) -> Config:
+def config(server: TinkerServer, **settings: Any) -> Config:
     """A config for ``server`` whose waits are short."""
     quick = {
         "api_key": "tml-test",
@@ -30,7 +37,7 @@ def config(server: ScriptedServer, **settings: Any) -> Config:
     return Config(base_url=server.url, **{**quick, **settings})
 
 
-def client_of(server: ScriptedServer, **options: Any) -> tinkex.ServiceClient:
+def client_of(server: TinkerServer, **options: Any) -> tinkex.ServiceClient:
     """A client whose heartbeats are rare, unless ``options`` say otherwise."""
     return tinkex.ServiceClient(config=config(server), **{"heartbeat_interval": 5.0, **options})
 
@@ -51,7 +58,7 @@ def sample(sampler: tinkex.SamplingClient) -> list[int]:
     return sampler.sample(PROMPT, 1, PARAMS).result(60).sequences[0].tokens
 
 
-def seq_ids(server: ScriptedServer, path: str = "*") -> list[int]:
+def seq_ids(server: TinkerServer, path: str = "*") -> list[int]:
     """The numbers of the requests that carry one, in the order of arrival."""
     numbered = []
     for request in server.requests.to(path):
@@ -69,7 +76,7 @@ def when(condition: Callable[[Request], bool], reply: Any) -> Callable[[Request]
 
 def own_threads() -> set[threading.Thread]:
     """The threads of all clients."""
-    return {thread for thread in threading.enumerate() if thread.name.startswith("tinkex-")}
+    return client_threads()
 
 
 def wait_until(true: Callable[[], bool], timeout: float = 60.0) -> None:

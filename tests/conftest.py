@@ -6,13 +6,13 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from clients import config, own_threads
+from clients import client_of, config, own_threads
 from hypothesis import HealthCheck, settings
-from servers import ScriptedServer
 
 import tinkex
 from tinkex import service_client
 from tinkex.http.transport import Transport
+from tinkex.testing import TinkerServer
 from tinkex.training import wire_format
 
 # How long an example takes says more about the machine than about the code.
@@ -44,30 +44,40 @@ def time_to_close(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def server() -> Iterator[ScriptedServer]:
+def server() -> Iterator[TinkerServer]:
     """A server that does as it should until told otherwise."""
-    with ScriptedServer() as running:
+    with TinkerServer() as running:
         yield running
 
 
 @pytest.fixture
-def service(server: ScriptedServer) -> Iterator[tinkex.ServiceClient]:
+def service(server: TinkerServer) -> Iterator[tinkex.ServiceClient]:
     with tinkex.ServiceClient(config=config(server, wire_format="json")) as made:
         yield made
 
 
 @pytest.fixture
 def sampler(service: tinkex.ServiceClient) -> tinkex.SamplingClient:
-    return service.create_sampling_client(base_model="base")
+    return service.create_sampling_client(base_model="tinkex/byte-lm")
 
 
 @pytest.fixture
 def training(service: tinkex.ServiceClient) -> tinkex.TrainingClient:
-    return service.create_lora_training_client("base")
+    return service.create_lora_training_client("tinkex/byte-lm")
 
 
 @pytest.fixture
-def client(server: ScriptedServer) -> Iterator[tinkex.RestClient]:
+def saved(server: TinkerServer) -> str:
+    """The path of a state that an earlier session has saved."""
+    with client_of(server) as service:
+        training = service.create_lora_training_client("tinkex/byte-lm", rank=8)
+        path = training.save_state("step-1").result(60).path
+    server.requests.clear()
+    return path
+
+
+@pytest.fixture
+def client(server: TinkerServer) -> Iterator[tinkex.RestClient]:
     """A client for administration alone."""
     with tinkex.RestClient(config=config(server, project_id="home")) as made:
         yield made
@@ -81,14 +91,14 @@ def manager() -> Iterator[tinkex.SessionManager]:
 
 
 @pytest.fixture
-def transport(server: ScriptedServer) -> Iterator[Transport]:
+def transport(server: TinkerServer) -> Iterator[Transport]:
     made = Transport(config(server))
     yield made
     made.close()
 
 
 @pytest.fixture
-def nothing_left(server: ScriptedServer) -> Iterator[None]:
+def nothing_left(server: TinkerServer) -> Iterator[None]:
     """Whatever a test did with the server, once its clients are closed there is no thread and no connection."""
     before = own_threads()
     yield

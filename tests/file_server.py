@@ -10,20 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import Reply, Request, ScriptedServer
+
+from tinkex.testing import Reply, Request, TinkerServer
 
 PATH = "tinker://run:train:0/weights/final"
 CHECKPOINT = "/training_runs/run:train:0/checkpoints/weights/final"
 DATA = bytes(range(256)) * 4096  # a MiB
 
 
-def give_files(server: ScriptedServer, store: ScriptedServer, names: list[str]) -> None:
+def give_files(server: TinkerServer, store: TinkerServer, names: list[str]) -> None:
     """Let the server give a signed URL for each name."""
     urls = {name: f"{store.url}/{number}?signature=1" for number, name in enumerate(names)}
     server.on(f"{CHECKPOINT}/external_weights_urls", {"urls": urls, "expires": "2099-01-01T00:00:00Z"})
 
 
-def give_archive(server: ScriptedServer, store: ScriptedServer, data: bytes) -> None:
+def give_archive(server: TinkerServer, store: TinkerServer, data: bytes) -> None:
     """Let the server have no URLs of files, but an archive."""
     server.on(f"{CHECKPOINT}/archive", Reply(302, headers={"Location": f"{store.url}/archive?signature=1"}))
     store.on("/archive", Store(data))

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from clients import config
 from listings import NOON, USAGE
-from servers import ScriptedServer
 
 import tinkex
 from tinkex import RestClient, types
+from tinkex.testing import TinkerServer
 
 
 @pytest.mark.parametrize(
@@ -33,14 +33,14 @@ from tinkex import RestClient, types
     ],
 )
 def test_usage_is_of_the_class_of_its_kind(
-    client: RestClient, server: ScriptedServer, answer: dict[str, Any], expected: types.BillingEventInfo
+    client: RestClient, server: TinkerServer, answer: dict[str, Any], expected: types.BillingEventInfo
 ) -> None:
     hour = {"bucket_start": "2026-01-02T12:00:00Z", "bucket_end": "2026-01-02T13:00:00Z"}
     server.on(USAGE, {"data": [{**hour, "event_info": answer}]})
     assert client.get_billing_usage(NOON, NOON).result(60).data[0].event_info == expected
 
 
-def test_whoami_reads_the_token(client: RestClient, server: ScriptedServer) -> None:
+def test_whoami_reads_the_token(client: RestClient, server: TinkerServer) -> None:
     claims = base64.urlsafe_b64encode(
         json.dumps({"sub": "urn:me", "org_id": "o", "email": ""}).encode()
     ).decode()

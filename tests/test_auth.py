@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from servers import ScriptedServer
 
 import tinkex
 from tinkex import auth
+from tinkex.testing import TinkerServer
 
 KEY = "tml-a-key"
 
@@ -53,7 +53,7 @@ def test_a_command_counts_and_is_not_run(home: Path, monkeypatch: pytest.MonkeyP
     assert not ran.exists()
 
 
-def test_a_server_that_answers_is_accessible(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_answers_is_accessible(server: TinkerServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINKER_BASE_URL", server.url)
     monkeypatch.setenv("TINKER_API_KEY", KEY)
     auth.raise_if_tinker_not_accessible()
@@ -70,7 +70,7 @@ def test_a_server_that_answers_is_accessible(server: ScriptedServer, monkeypatch
     ],
 )
 def test_a_refusal_is_raised_at_once(
-    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, status: int, error: type[Exception]
+    server: TinkerServer, monkeypatch: pytest.MonkeyPatch, status: int, error: type[Exception]
 ) -> None:
     monkeypatch.setenv("TINKER_BASE_URL", server.url)
     monkeypatch.setenv("TINKER_API_KEY", KEY)
@@ -80,9 +80,7 @@ def test_a_refusal_is_raised_at_once(
     assert len(server.requests.to("/get_server_capabilities")) == 1
 
 
-def test_without_a_credential_nothing_is_asked(
-    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_credential_nothing_is_asked(server: TinkerServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINKER_BASE_URL", server.url)
     with pytest.raises(tinkex.ConfigError, match="no API key"):
         auth.raise_if_tinker_not_accessible()
@@ -90,7 +88,7 @@ def test_without_a_credential_nothing_is_asked(
 
 
 def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    with ScriptedServer() as gone:
+    with TinkerServer() as gone:
         url = gone.url
     monkeypatch.setenv("TINKER_BASE_URL", url)
     monkeypatch.setenv("TINKER_API_KEY", KEY)

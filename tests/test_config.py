@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from clients import PARAMS, PROMPT, client_of
-from servers import ScriptedServer
 
 import tinkex
 from tinkex import Config, ServiceClient, SessionManager
@@ -14,10 +13,11 @@ from tinkex.errors import (
     ConfigError,
     InputError,
 )
+from tinkex.testing import TinkerServer
 
 
 @pytest.mark.usefixtures("nothing_left")
-def test_bad_arguments_send_nothing(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_arguments_send_nothing(server: TinkerServer, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="no API key"):
         ServiceClient(base_url=server.url)
     with pytest.raises(ConfigError, match="malformed"):
@@ -28,8 +28,8 @@ def test_bad_arguments_send_nothing(server: ScriptedServer, monkeypatch: pytest.
 
 
 @pytest.mark.usefixtures("nothing_left")
-def test_two_configs_share_nothing(server: ScriptedServer) -> None:
-    with ScriptedServer() as proxy_like:
+def test_two_configs_share_nothing(server: TinkerServer) -> None:
+    with TinkerServer() as proxy_like:
         # Two keys on one server, and a third on another, all from many threads.
         tenants = {
             "tml-one": (server, {"X-Tenant": "one"}),
@@ -43,7 +43,9 @@ def test_two_configs_share_nothing(server: ScriptedServer) -> None:
             )
             for key, (home, headers) in tenants.items()
         }
-        samplers = {key: client.create_sampling_client(base_model="base") for key, client in clients.items()}
+        samplers = {
+            key: client.create_sampling_client(base_model="tinkex/byte-lm") for key, client in clients.items()
+        }
 
         def call(number: int) -> None:
             samplers[list(tenants)[number % 3]].sample(PROMPT, 1, PARAMS).result(60)
@@ -55,14 +57,14 @@ def test_two_configs_share_nothing(server: ScriptedServer) -> None:
         keys_of: dict[tuple[str, int], set[str]] = {}
         for home in (server, proxy_like):
             for request in home.requests:
-                key = request.headers["x-api-key"]
+                key = request.secrets["x-api-key"]
                 assert tenants[key] == (home, {"X-Tenant": request.headers["x-tenant"]})
                 keys_of.setdefault((home.url, request.connection), set()).add(key)
         assert all(len(keys) == 1 for keys in keys_of.values())
         count = len(server.requests.to("/asample")) + len(proxy_like.requests.to("/asample"))
         assert count == 1000
         projects = {
-            r.headers["x-api-key"]: r.json()["project_id"] for r in server.requests.to("/create_session")
+            r.secrets["x-api-key"]: r.json()["project_id"] for r in server.requests.to("/create_session")
         }
         assert projects == {"tml-one": "tml-one", "tml-two": "tml-two"}
 

@@ -9,6 +9,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from programs import run_python
 
 import tinkex
 from tinkex import types
@@ -49,6 +50,12 @@ def test_the_classes_that_users_meet_have_examples() -> None:
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # where an example may leave files
+    if "def test_" in EXAMPLES[name]:
+        header = "import tinkex\nfrom tinkex import types\n"
+        (tmp_path / "test_it.py").write_text(header + EXAMPLES[name], encoding="utf-8")
+        done = run_python("-m", "pytest", "-q", "-p", "no:cacheprovider", "test_it.py", cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return
     # The drop-in, which one example installs, is not to be there for other tests.
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     monkeypatch.setattr(sys, "path_hooks", list(sys.path_hooks))
@@ -58,3 +65,11 @@ def test_an_example_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     finally:
         for module in [module for module in sys.modules if module.split(".")[0] == "tinker"]:
             del sys.modules[module]
+
+
+def test_every_fixture_and_every_fault_has_an_example() -> None:
+    faults = ("on", "fail_next", "delay", "drop", "truncate", "answer_with", "pause_capacity")
+    changes = ("expire_session", "restart", "reset", "config", "TinkerServer")
+    fixtures = ("tinkex_server", "tinkex_service", "tinkex_url")
+    wanted = {f"faults:{name}" for name in faults} | {f"server:{name}" for name in changes}
+    assert EXAMPLES.keys() >= wanted | {f"plugin:{name}" for name in fixtures} | {"recording:cassette"}

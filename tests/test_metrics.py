@@ -8,12 +8,12 @@ import threading
 import pytest
 from clients import config
 from programs import run_code
-from servers import Hang, Reply, Reset, ScriptedServer
 
 import tinkex
 from tinkex import metrics
 from tinkex.http.counters import Counters
 from tinkex.http.transport import Transport
+from tinkex.testing import Hang, Reply, Reset, TinkerServer
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,7 @@ def from_zero() -> None:
     metrics.reset()
 
 
-def test_calls_tries_failures_and_bytes_are_counted(server: ScriptedServer, transport: Transport) -> None:
+def test_calls_tries_failures_and_bytes_are_counted(server: TinkerServer, transport: Transport) -> None:
     server.once("/x", 503, Reset(), Reply(200, b"12345"))
     transport.request("POST", "/x", b"123")
     server.on("/y", Reply(404, b"no"))
@@ -38,7 +38,7 @@ def test_calls_tries_failures_and_bytes_are_counted(server: ScriptedServer, tran
     assert (seen.endpoints["y"].calls, seen.endpoints["y"].failed) == (2, 1)
 
 
-def test_a_call_is_in_flight_until_it_is_over(server: ScriptedServer, transport: Transport) -> None:
+def test_a_call_is_in_flight_until_it_is_over(server: TinkerServer, transport: Transport) -> None:
     hang = Hang({})
     server.on("/x", hang)
     thread = threading.Thread(target=transport.request, args=("POST", "/x", b"{}"))
@@ -52,7 +52,7 @@ def test_a_call_is_in_flight_until_it_is_over(server: ScriptedServer, transport:
 
 
 def test_a_call_that_the_client_gave_up_says_nothing_about_the_server(
-    server: ScriptedServer, transport: Transport
+    server: TinkerServer, transport: Transport
 ) -> None:
     server.on("/x", Hang())
 
@@ -69,7 +69,7 @@ def test_a_call_that_the_client_gave_up_says_nothing_about_the_server(
     assert (seen.requests, seen.in_flight, seen.failed, dict(seen.endpoints)) == (1, 0, 0, {})
 
 
-def test_no_call_of_many_threads_is_lost(server: ScriptedServer, transport: Transport) -> None:
+def test_no_call_of_many_threads_is_lost(server: TinkerServer, transport: Transport) -> None:
     def calls() -> None:
         for _ in range(20):
             transport.request("GET", "/healthz")
@@ -96,7 +96,7 @@ def test_percentiles_are_good_to_five_percent() -> None:
     assert seen.mean == pytest.approx(0.5005)
 
 
-def test_latency_is_that_of_the_call(server: ScriptedServer, transport: Transport) -> None:
+def test_latency_is_that_of_the_call(server: TinkerServer, transport: Transport) -> None:
     server.on("/x", Reply(delay=0.2))
     transport.request("POST", "/x", b"{}")
     seen = metrics.snapshot().endpoints["x"]
@@ -104,7 +104,7 @@ def test_latency_is_that_of_the_call(server: ScriptedServer, transport: Transpor
     assert seen.p50 >= 0.19
 
 
-def test_heartbeats_are_counted(server: ScriptedServer) -> None:
+def test_heartbeats_are_counted(server: TinkerServer) -> None:
     server.once("/session_heartbeat", 503)
     with tinkex.SessionManager(heartbeat_interval=0.02) as manager:
         session = manager.start_session(config(server))

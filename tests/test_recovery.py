@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 from clients import config, datum, when
 from programs import REPOSITORY, run_python, start_python
-from servers import Hang, Reply, Request, Reset, ScriptedServer
 
 import tinkex
 from tinkex import recovery, types
 from tinkex.local import LocalServer
+from tinkex.testing import Hang, Reply, Request, Reset, TinkerServer
 
 STEPS = 12
 BROKEN_AT = 7
@@ -29,7 +29,7 @@ PROBE = [datum(*b"Every step counts exactly once."), datum(*b"And no step twice.
 
 
 def create(service: tinkex.ServiceClient) -> tinkex.TrainingClient:
-    return service.create_lora_training_client("base")
+    return service.create_lora_training_client("tinkex/byte-lm")
 
 
 def do_step(training: tinkex.TrainingClient, step: int) -> Sequence[Future[Any]]:
@@ -38,7 +38,7 @@ def do_step(training: tinkex.TrainingClient, step: int) -> Sequence[Future[Any]]
     return training.forward_backward([DATUM], "cross_entropy"), training.optim_step(rate)
 
 
-def make_run(server: ScriptedServer, **settings: Any) -> recovery.Run:
+def make_run(server: TinkerServer, **settings: Any) -> recovery.Run:
     def connect() -> tinkex.ServiceClient:
         quick = config(server, wire_format="json", outage_timeout=0.2, max_tries=2)
         return tinkex.ServiceClient(config=quick, heartbeat_interval=0.05)
@@ -47,13 +47,13 @@ def make_run(server: ScriptedServer, **settings: Any) -> recovery.Run:
     return recovery.Run(create, connect=connect, **quick)
 
 
-def steps_in(server: ScriptedServer, path: str) -> list[float]:
+def steps_in(server: TinkerServer, path: str) -> list[float]:
     """The steps whose effect the state at ``path`` holds, on a server that did all it was asked, once."""
     models: dict[str, list[float]] = {}
     states: dict[str, list[float]] = {}
     seen = set()
     for request in server.requests:
-        body = request.json() if request.body else {}
+        body = request.json() if request.content else {}
         call = request.path.rpartition("/")[2]
         if call == "load_weights":
             assert body["optimizer"] is True
@@ -79,28 +79,28 @@ def once_at(number: int, *replies: Any) -> Callable[[Request], Any]:
     return lambda request: left.pop(0) if left and is_step(number)(request) else None
 
 
-def the_submission_is_lost(server: ScriptedServer) -> None:
+def the_submission_is_lost(server: TinkerServer) -> None:
     server.on("/optim_step", once_at(BROKEN_AT, Reset(), Reset()))
 
 
-def the_result_is_lost(server: ScriptedServer) -> None:
+def the_result_is_lost(server: TinkerServer) -> None:
     server.on("/optim_step", once_at(BROKEN_AT, lambda _: {"request_id": "lost"}))
     server.on("/retrieve_future", when(lambda request: request.json()["request_id"] == "lost", Reset()))
 
 
-def the_server_says_it_failed(server: ScriptedServer) -> None:
+def the_server_says_it_failed(server: TinkerServer) -> None:
     server.on("/optim_step", once_at(BROKEN_AT, lambda _: {"request_id": "failed"}))
     failure = {"error": "out of memory", "category": "server"}
     server.on("/retrieve_future", when(lambda request: request.json()["request_id"] == "failed", failure))
 
 
-def the_save_is_lost(server: ScriptedServer) -> None:
+def the_save_is_lost(server: TinkerServer) -> None:
     left = [Reset(), Reset()]
     late = lambda request: left.pop() if left and request.json()["path"] == "step-000010" else None  # noqa: E731
     server.on("/save_weights", late)
 
 
-def the_model_is_forgotten(server: ScriptedServer) -> None:
+def the_model_is_forgotten(server: TinkerServer) -> None:
     gone = threading.Event()
     first: list[str] = []
 
@@ -127,7 +127,7 @@ def the_model_is_forgotten(server: ScriptedServer) -> None:
 )
 @pytest.mark.parametrize("in_flight", [1, 4])
 def test_every_step_counts_once_whatever_breaks(
-    server: ScriptedServer, breaks: Callable[[ScriptedServer], None], in_flight: int
+    server: TinkerServer, breaks: Callable[[TinkerServer], None], in_flight: int
 ) -> None:
     breaks(server)
     with make_run(server, in_flight=in_flight) as run:
@@ -141,7 +141,7 @@ def test_every_step_counts_once_whatever_breaks(
     assert loaded[0].endswith("/weights/step-000005")
 
 
-def test_a_session_that_ends_is_resumed_in_another(server: ScriptedServer) -> None:
+def test_a_session_that_ends_is_resumed_in_another(server: TinkerServer) -> None:
     ended: list[str] = []
     server.on("/session_heartbeat", lambda request: 410 if request.json()["session_id"] in ended else None)
 
@@ -161,7 +161,7 @@ def test_a_session_that_ends_is_resumed_in_another(server: ScriptedServer) -> No
         assert steps_in(server, run.checkpoint.path) == list(range(STEPS))
 
 
-def test_before_the_first_checkpoint_a_run_begins_again(server: ScriptedServer) -> None:
+def test_before_the_first_checkpoint_a_run_begins_again(server: TinkerServer) -> None:
     server.on("/optim_step", once_at(2, Reset(), Reset()))
     with make_run(server) as run:
         run.train(STEPS, do_step)
@@ -171,12 +171,12 @@ def test_before_the_first_checkpoint_a_run_begins_again(server: ScriptedServer) 
     assert len(server.requests.to("/create_model")) == 2
 
 
-def test_results_come_in_the_order_of_the_steps(server: ScriptedServer) -> None:
+def test_results_come_in_the_order_of_the_steps(server: TinkerServer) -> None:
     seen: list[int] = []
 
     def on_step(step: int, results: list[Any]) -> None:
         output, update = results
-        assert output.metrics == {"loss:sum": 2.0}
+        assert output.metrics.keys() == {"loss:sum"}
         assert isinstance(update, types.OptimStepResponse)
         seen.append(step)
 
@@ -187,7 +187,7 @@ def test_results_come_in_the_order_of_the_steps(server: ScriptedServer) -> None:
     assert seen == [*range(BROKEN_AT), *range(5, STEPS)]
 
 
-def test_steps_are_queued_ahead_of_their_results(server: ScriptedServer) -> None:
+def test_steps_are_queued_ahead_of_their_results(server: TinkerServer) -> None:
     hang, queued = Hang(), queue.Queue[int]()
     server.once("/optim_step", hang)
 
@@ -215,7 +215,7 @@ def test_steps_are_queued_ahead_of_their_results(server: ScriptedServer) -> None
     ],
 )
 def test_an_error_of_the_step_passes_through(
-    server: ScriptedServer, path: str, reply: Any, error: type[Exception]
+    server: TinkerServer, path: str, reply: Any, error: type[Exception]
 ) -> None:
     with make_run(server) as run:
         run.train(5, do_step)
@@ -231,7 +231,7 @@ def test_an_error_of_the_step_passes_through(
 
 
 def test_an_exception_of_the_user_passes_through_after_what_went_before_is_kept(
-    server: ScriptedServer, tmp_path: Path
+    server: TinkerServer, tmp_path: Path
 ) -> None:
     def failing_step(training: tinkex.TrainingClient, step: int) -> Any:
         if step == 5:
@@ -246,7 +246,7 @@ def test_an_exception_of_the_user_passes_through_after_what_went_before_is_kept(
     assert json.loads((tmp_path / "run.json").read_text())["step"] == 5
 
 
-def test_restarts_are_bounded(server: ScriptedServer) -> None:
+def test_restarts_are_bounded(server: TinkerServer) -> None:
     server.on("/optim_step", Reset())
     with make_run(server, max_restarts=3) as run:
         with pytest.raises(tinkex.ClientPoisonedError):
@@ -255,7 +255,7 @@ def test_restarts_are_bounded(server: ScriptedServer) -> None:
     assert len(server.requests.to("/create_session")) == 4
 
 
-def test_restarts_with_progress_in_between_do_not_add_up(server: ScriptedServer) -> None:
+def test_restarts_with_progress_in_between_do_not_add_up(server: TinkerServer) -> None:
     asked = collections.Counter[float]()
 
     def every_step_breaks_once(request: Request) -> Any:
@@ -271,7 +271,7 @@ def test_restarts_with_progress_in_between_do_not_add_up(server: ScriptedServer)
         assert steps_in(server, run.checkpoint.path) == list(range(4))
 
 
-def test_a_journal_names_only_states_that_were_saved(server: ScriptedServer, tmp_path: Path) -> None:
+def test_a_journal_names_only_states_that_were_saved(server: TinkerServer, tmp_path: Path) -> None:
     journal = tmp_path / "run.json"
     hang = Hang()
     server.once("/save_weights", hang)
@@ -287,7 +287,7 @@ def test_a_journal_names_only_states_that_were_saved(server: ScriptedServer, tmp
     assert [entry.name for entry in tmp_path.iterdir()] == ["run.json"]
 
 
-def test_a_journal_takes_another_run_to_where_the_first_got(server: ScriptedServer, tmp_path: Path) -> None:
+def test_a_journal_takes_another_run_to_where_the_first_got(server: TinkerServer, tmp_path: Path) -> None:
     journal = tmp_path / "run.json"
     with make_run(server, journal=journal) as run:
         run.train(7, do_step)
@@ -302,7 +302,7 @@ def test_a_journal_takes_another_run_to_where_the_first_got(server: ScriptedServ
     assert len(server.requests.to("/optim_step")) == sent
 
 
-def test_a_checkpoint_that_is_gone_is_an_error(server: ScriptedServer, tmp_path: Path) -> None:
+def test_a_checkpoint_that_is_gone_is_an_error(server: TinkerServer, tmp_path: Path) -> None:
     journal = tmp_path / "run.json"
     journal.write_text('{"step": 5, "path": "tinker://gone/weights/step-000005"}')
     server.on("/load_weights", 404)
@@ -313,7 +313,7 @@ def test_a_checkpoint_that_is_gone_is_an_error(server: ScriptedServer, tmp_path:
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"step": -1, "path": "tinker://a/weights/b"}', "null"])
-def test_a_file_that_is_no_journal_is_refused(server: ScriptedServer, tmp_path: Path, content: str) -> None:
+def test_a_file_that_is_no_journal_is_refused(server: TinkerServer, tmp_path: Path, content: str) -> None:
     (tmp_path / "run.json").write_text(content)
     with pytest.raises(tinkex.InputError, match="journal"):
         make_run(server, journal=tmp_path / "run.json")

@@ -11,11 +11,11 @@ from urllib.parse import parse_qsl
 import pytest
 from clients import config
 from listings import CHECKPOINT, NOON, PATH, RUN, USAGE, checkpoint, cursor, training_run
-from servers import Reply, Reset, ScriptedServer
 
 import tinkex
 from tinkex import RestClient, types
 from tinkex.local import LocalServer
+from tinkex.testing import Reply, Reset, TinkerServer
 
 Call = Callable[[RestClient], "tinkex.APIFuture[Any]"]
 
@@ -64,7 +64,12 @@ CALLS: list[tuple[Call, str, str, dict[str, Any]]] = [
         "/sessions/s?access_scope=owned",
         {"training_run_ids": [RUN], "sampler_ids": []},
     ),
-    (lambda c: c.get_sampler("s/1"), "GET", "/samplers/s%2F1", {"sampler_id": "s/1", "base_model": "base"}),
+    (
+        lambda c: c.get_sampler("s/1"),
+        "GET",
+        "/samplers/s%2F1",
+        {"sampler_id": "s/1", "base_model": "tinkex/byte-lm"},
+    ),
     (
         lambda c: c.get_billing_usage(NOON, "2026-01-02T14:00Z"),
         "GET",
@@ -106,7 +111,7 @@ BODIES: list[tuple[Call, str, str, dict[str, Any], dict[str, Any]]] = [
         "POST",
         "/weights_info",
         {"tinker_path": PATH},
-        {"base_model": "base", "is_lora": True},
+        {"base_model": "tinkex/byte-lm", "is_lora": True},
     ),
     (
         lambda c: c.copy_weights(PATH, ttl_seconds=4000),
@@ -152,7 +157,7 @@ BODIES: list[tuple[Call, str, str, dict[str, Any], dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("call", "method", "target", "answer"), CALLS, ids=[entry[2] for entry in CALLS])
 def test_calls_without_a_body(
-    client: RestClient, server: ScriptedServer, call: Call, method: str, target: str, answer: dict[str, Any]
+    client: RestClient, server: TinkerServer, call: Call, method: str, target: str, answer: dict[str, Any]
 ) -> None:
     server.on("*", Reply(200, answer) if answer else Reply(204, b""))
     result = call(client).result(60)
@@ -164,13 +169,13 @@ def test_calls_without_a_body(
         f"/api/v1{path}",
         parse_qsl(query),
     )
-    assert (request.body, request.headers["x-api-key"]) == (b"", "tml-test")
+    assert (request.content, request.secrets["x-api-key"]) == (b"", "tml-test")
 
 
 @pytest.mark.parametrize(("call", "method", "path", "body", "answer"), BODIES)
 def test_calls_with_a_body(
     client: RestClient,
-    server: ScriptedServer,
+    server: TinkerServer,
     call: Call,
     method: str,
     path: str,
@@ -184,7 +189,7 @@ def test_calls_with_a_body(
     assert request.headers["x-idempotency-key"]
 
 
-def test_answers_become_types(client: RestClient, server: ScriptedServer) -> None:
+def test_answers_become_types(client: RestClient, server: TinkerServer) -> None:
     server.on("/training_runs/*", training_run())
     run = client.get_training_run(RUN).result(60)
     assert isinstance(run, types.TrainingRun)
@@ -225,7 +230,7 @@ def test_answers_become_types(client: RestClient, server: ScriptedServer) -> Non
     assert usage.sessions["s"].user_metadata == {"a": "b"}
 
 
-def test_an_odd_answer_is_named(client: RestClient, server: ScriptedServer) -> None:
+def test_an_odd_answer_is_named(client: RestClient, server: TinkerServer) -> None:
     odd: list[dict[str, Any]] = [{}, {"checkpoints": [checkpoint(time="yesterday")]}, {"checkpoints": [{}]}]
     for answer in odd:
         server.on("/checkpoints", answer)
@@ -233,7 +238,7 @@ def test_an_odd_answer_is_named(client: RestClient, server: ScriptedServer) -> N
             client.list_user_checkpoints().result(60)
 
 
-def test_signed_urls_do_not_show(client: RestClient, server: ScriptedServer) -> None:
+def test_signed_urls_do_not_show(client: RestClient, server: TinkerServer) -> None:
     server.on("*", {"urls": {"a": "https://store/a?signature=1"}, "expires": "2026-01-02T12:00:00Z"})
     urls = client.get_external_weights_urls(PATH).result(60)
     assert urls.urls == {"a": "https://store/a?signature=1"}
@@ -262,16 +267,14 @@ def test_signed_urls_do_not_show(client: RestClient, server: ScriptedServer) -> 
         lambda c: types.SessionSearchRequest(display_name=""),
     ],
 )
-def test_bad_input_is_not_sent(
-    client: RestClient, server: ScriptedServer, call: Callable[[Any], Any]
-) -> None:
+def test_bad_input_is_not_sent(client: RestClient, server: TinkerServer, call: Callable[[Any], Any]) -> None:
     server.requests.clear()
     with pytest.raises(tinkex.InputError):
         call(client).result(60)
     assert len(server.requests) == 0
 
 
-def test_copying_needs_a_project(server: ScriptedServer) -> None:
+def test_copying_needs_a_project(server: TinkerServer) -> None:
     with (
         RestClient(config=config(server)) as client,
         pytest.raises(tinkex.InputError, match="TINKER_PROJECT_ID"),
@@ -279,14 +282,14 @@ def test_copying_needs_a_project(server: ScriptedServer) -> None:
         client.copy_weights(PATH)
 
 
-def test_an_access_token_travels_in_a_header(client: RestClient, server: ScriptedServer) -> None:
+def test_an_access_token_travels_in_a_header(client: RestClient, server: TinkerServer) -> None:
     server.on("/copy_weights", {"tinker_path": PATH})
     assert client.copy_weights(PATH, "p", weights_access_token="token").result(60) == PATH
     assert server.requests.to("/copy_weights")[0].headers["x-tinker-weights-access-token"] == "token"
 
 
 def test_a_trace_is_waited_for(
-    client: RestClient, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+    client: RestClient, server: TinkerServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tinkex.rest_client.TRACE_PAUSE", 0.01)
     url = "https://store/trace"
@@ -334,7 +337,7 @@ def test_against_the_embedded_server(tmp_path: Any) -> None:
                 client.download_checkpoint(state, tmp_path / "gone").result(60)
 
 
-def test_a_deletion_whose_answer_was_lost_has_worked(server: ScriptedServer) -> None:
+def test_a_deletion_whose_answer_was_lost_has_worked(server: TinkerServer) -> None:
     gone = Reply(404, {"detail": "no such checkpoint"})
     with RestClient(config=config(server)) as client:
         server.once(CHECKPOINT, Reset(), gone)
@@ -344,7 +347,7 @@ def test_a_deletion_whose_answer_was_lost_has_worked(server: ScriptedServer) -> 
             client.delete_checkpoint(RUN, "weights/final").result(60)
 
 
-def test_a_checkpoint_of_a_server_that_does_not_say_when_it_was_saved(server: ScriptedServer) -> None:
+def test_a_checkpoint_of_a_server_that_does_not_say_when_it_was_saved(server: TinkerServer) -> None:
     for said in ({"time": None}, {}):
         fields = {name: value for name, value in checkpoint().items() if name != "time"}
         server.on(f"/training_runs/{RUN}/checkpoints", {"checkpoints": [{**fields, **said}]})
@@ -354,7 +357,7 @@ def test_a_checkpoint_of_a_server_that_does_not_say_when_it_was_saved(server: Sc
         assert "None" in repr(found)
 
 
-def test_the_archive_url_of_earlier_releases(client: RestClient, server: ScriptedServer) -> None:
+def test_the_archive_url_of_earlier_releases(client: RestClient, server: TinkerServer) -> None:
     moved = {"Location": "https://store/a?signature=1", "Expires": "Fri, 02 Jan 2093 12:00:00 GMT"}
     server.on("*/archive", Reply(302, b"", moved))
     with pytest.warns(DeprecationWarning, match="use download_checkpoint") as warned:
@@ -373,7 +376,7 @@ def test_the_archive_url_of_earlier_releases(client: RestClient, server: Scripte
     assert {request.path for request in server.requests.to("*/archive")} == {f"/api/v1{CHECKPOINT}/archive"}
 
 
-def test_an_archive_that_is_being_made_is_waited_for(client: RestClient, server: ScriptedServer) -> None:
+def test_an_archive_that_is_being_made_is_waited_for(client: RestClient, server: TinkerServer) -> None:
     server.once("*/archive", 503, 503)
     server.on("*/archive", Reply(302, b"", {"Location": "https://store/a"}))
     with pytest.warns(DeprecationWarning, match="archive URLs"):

@@ -6,13 +6,13 @@ import pickle
 
 import pytest
 from clients import PARAMS, PROMPT, config
-from servers import Hang, ScriptedServer
 
 import tinkex
 from tinkex import types
+from tinkex.testing import Hang, TinkerServer
 
 
-def test_every_argument_reaches_the_server(server: ScriptedServer, sampler: tinkex.SamplingClient) -> None:
+def test_every_argument_reaches_the_server(server: TinkerServer, sampler: tinkex.SamplingClient) -> None:
     sampler.sample(
         PROMPT,
         2,
@@ -50,7 +50,7 @@ def test_every_argument_reaches_the_server(server: ScriptedServer, sampler: tink
 
 
 def test_sequences_carry_the_ids_of_the_submission_or_ones_made_here(
-    server: ScriptedServer, sampler: tinkex.SamplingClient
+    server: TinkerServer, sampler: tinkex.SamplingClient
 ) -> None:
     made_here = sampler.sample(PROMPT, 3, PARAMS).result(60).sequences
     assert len({sequence.sequence_id for sequence in made_here}) == 3
@@ -62,7 +62,7 @@ def test_sequences_carry_the_ids_of_the_submission_or_ones_made_here(
     assert [sequence.sequence_id for sequence in named] == ["s-1", "s-2"]
 
 
-def test_logprobs_are_as_many_as_tokens(server: ScriptedServer, sampler: tinkex.SamplingClient) -> None:
+def test_logprobs_are_as_many_as_tokens(server: TinkerServer, sampler: tinkex.SamplingClient) -> None:
     answer = {"sequences": [{"tokens": [1], "stop_reason": "length"}]}
     prompt = types.ModelInput.from_ints([4, 5, 6])
     server.once("/retrieve_future", {**answer, "prompt_logprobs": [None, -1.0, -2.0]})
@@ -75,7 +75,7 @@ def test_logprobs_are_as_many_as_tokens(server: ScriptedServer, sampler: tinkex.
 
 
 def test_a_handle_works_in_another_client_and_holds_no_secret(
-    server: ScriptedServer, sampler: tinkex.SamplingClient
+    server: TinkerServer, sampler: tinkex.SamplingClient
 ) -> None:
     import base64
 
@@ -95,11 +95,11 @@ def test_a_handle_works_in_another_client_and_holds_no_secret(
     assert len(set(numbers)) == 5
 
 
-def test_a_server_that_counts_clients_numbers_the_clones(server: ScriptedServer) -> None:
+def test_a_server_that_counts_clients_numbers_the_clones(server: TinkerServer) -> None:
     server.on("/client/config", {"sample_join_sampling_session": True})
     server.on("/join_sampling_session", {"client_counter": 3})
     with tinkex.ServiceClient(config=config(server)) as service:
-        handle = service.create_sampling_client(base_model="base").get_sampler_handle()
+        handle = service.create_sampling_client(base_model="tinkex/byte-lm").get_sampler_handle()
         clone = tinkex.SamplingClient.from_sampler_handle(handle, api_key="tml-test")
         clone.sample(PROMPT, 1, PARAMS).result(60)
     assert server.requests.to("/asample")[-1].json()["seq_id"] == 3_000_000_000
@@ -115,10 +115,10 @@ def test_a_pickled_sampler_takes_its_key_from_the_environment(
 
 
 def test_stability_info_is_recorded_by_copies_too(
-    server: ScriptedServer, service: tinkex.ServiceClient, monkeypatch: pytest.MonkeyPatch
+    server: TinkerServer, service: tinkex.ServiceClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TINKER_API_KEY", "tml-test")
-    recording = service.create_sampling_client(base_model="base", record_stability_info=True)
+    recording = service.create_sampling_client(base_model="tinkex/byte-lm", record_stability_info=True)
     handle = recording.get_sampler_handle()
     copies = [pickle.loads(pickle.dumps(recording)), tinkex.SamplingClient.from_sampler_handle(handle)]
     for sampler in [recording, *copies]:
@@ -128,10 +128,10 @@ def test_stability_info_is_recorded_by_copies_too(
     assert [body["record_stability_info"] for body in bodies] == [True] * 4
 
 
-def test_telemetry_is_that_of_the_session(server: ScriptedServer) -> None:
+def test_telemetry_is_that_of_the_session(server: TinkerServer) -> None:
     with tinkex.ServiceClient(config=config(server, telemetry=True)) as service:
-        sampler = service.create_sampling_client(base_model="base")
-        training = service.create_lora_training_client("base")
+        sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
+        training = service.create_lora_training_client("tinkex/byte-lm")
         rest = service.create_rest_client()
         telemetry = service.get_telemetry()
         assert telemetry is not None
@@ -145,19 +145,21 @@ def test_telemetry_is_that_of_the_session(server: ScriptedServer) -> None:
 
 
 def test_the_base_model_is_known_without_an_endpoint_for_it(
-    server: ScriptedServer, service: tinkex.ServiceClient
+    server: TinkerServer, service: tinkex.ServiceClient
 ) -> None:
     server.on("/samplers/*", 404)
-    assert service.create_sampling_client(base_model="base").get_base_model() == "base"
-    saved = service.create_sampling_client(model_path="tinker://run/sampler_weights/a")
-    assert saved.get_base_model() == "base"
-    assert server.requests.to("/weights_info")[0].json() == {"tinker_path": "tinker://run/sampler_weights/a"}
+    assert service.create_sampling_client(base_model="tinkex/byte-lm").get_base_model() == "tinkex/byte-lm"
+    training = service.create_lora_training_client("tinkex/byte-lm")
+    path = training.save_weights_for_sampler("a").result(60).path
+    saved = service.create_sampling_client(model_path=path)
+    assert saved.get_base_model() == "tinkex/byte-lm"
+    assert server.requests.to("/weights_info")[0].json() == {"tinker_path": path}
 
 
-def test_close_fails_the_samples_in_flight_at_once(server: ScriptedServer) -> None:
+def test_close_fails_the_samples_in_flight_at_once(server: TinkerServer) -> None:
     with tinkex.ServiceClient(config=config(server)) as service:
-        sampler = service.create_sampling_client(base_model="base")
-        other = service.create_sampling_client(base_model="base")
+        sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
+        other = service.create_sampling_client(base_model="tinkex/byte-lm")
         server.on("/retrieve_future", Hang())
         futures = [sampler.sample(PROMPT, 1, PARAMS) for _ in range(3)]
         others = other.sample(PROMPT, 1, PARAMS)
@@ -172,10 +174,10 @@ def test_close_fails_the_samples_in_flight_at_once(server: ScriptedServer) -> No
 
 
 def test_create_opens_a_sampler_in_the_session_of_a_holder(
-    server: ScriptedServer, service: tinkex.ServiceClient
+    server: TinkerServer, service: tinkex.ServiceClient
 ) -> None:
     assert service.holder.get_session_id() == service.session_id
-    made = tinkex.SamplingClient.create(service.holder, base_model="base").result(60)
+    made = tinkex.SamplingClient.create(service.holder, base_model="tinkex/byte-lm").result(60)
     again = tinkex.SamplingClient.create(service.holder, sampling_session_id=made.sampling_session_id)
     for sampler in (made, again.result(60)):
         sampler.sample(PROMPT, 1, PARAMS).result(60)

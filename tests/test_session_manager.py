@@ -8,8 +8,7 @@ import threading
 import time
 
 import pytest
-from clients import config, wait_until
-from servers import BEAT, Hang, Reply, Reset, ScriptedServer
+from clients import BEAT, config, wait_until
 
 import tinkex
 from tinkex import SessionManager
@@ -20,6 +19,7 @@ from tinkex.errors import (
     ConfigError,
     SessionEndedError,
 )
+from tinkex.testing import Hang, Reply, Reset, TinkerServer
 
 
 def test_defaults() -> None:
@@ -30,7 +30,7 @@ def test_defaults() -> None:
             SessionManager(interval)
 
 
-def test_the_snapshot(server: ScriptedServer, manager: SessionManager) -> None:
+def test_the_snapshot(server: TinkerServer, manager: SessionManager) -> None:
     session_id = manager.start_session(config(server))
     [new] = manager.sessions()
     assert (new.session_id, new.last_success, new.consecutive_failures, new.last_error) == (
@@ -47,7 +47,7 @@ def test_the_snapshot(server: ScriptedServer, manager: SessionManager) -> None:
     assert manager.sessions()[0].last_error is None
 
 
-def test_beats_are_not_retried(server: ScriptedServer) -> None:
+def test_beats_are_not_retried(server: TinkerServer) -> None:
     server.on(BEAT, 503)
     with SessionManager(1.5) as manager:
         manager.start_session(config(server))
@@ -58,7 +58,7 @@ def test_beats_are_not_retried(server: ScriptedServer) -> None:
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 422])
 def test_a_final_refusal_ends_the_session(
-    server: ScriptedServer, manager: SessionManager, caplog: pytest.LogCaptureFixture, status: int
+    server: TinkerServer, manager: SessionManager, caplog: pytest.LogCaptureFixture, status: int
 ) -> None:
     server.on(BEAT, Reply(status, {"detail": "it is over"}))
     ended: list[SessionEndedError] = []
@@ -74,11 +74,11 @@ def test_a_final_refusal_ends_the_session(
 
 
 def test_an_ended_session_is_told_to_the_service_and_its_children(
-    server: ScriptedServer, manager: SessionManager
+    server: TinkerServer, manager: SessionManager
 ) -> None:
     service = tinkex.ServiceClient(config=config(server), session_manager=manager)
-    training = service.create_lora_training_client("base")
-    sampler = service.create_sampling_client(base_model="base")
+    training = service.create_lora_training_client("tinkex/byte-lm")
+    sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
     server.on(BEAT, Reply(410, {"detail": "expired at noon"}))
 
     def told() -> bool:
@@ -93,7 +93,7 @@ def test_an_ended_session_is_told_to_the_service_and_its_children(
     prompt = tinkex.types.ModelInput.from_ints([1])
     for use in (
         service.get_server_capabilities,
-        lambda: service.create_sampling_client(base_model="base"),
+        lambda: service.create_sampling_client(base_model="tinkex/byte-lm"),
         training.optim_step,
         lambda: sampler.sample(prompt, 1, tinkex.types.SamplingParams(max_tokens=1)),
     ):
@@ -108,7 +108,7 @@ def test_an_ended_session_is_told_to_the_service_and_its_children(
 
 @pytest.mark.parametrize("failure", [500, 503, 408, 409, 429, Reset(), Reset(before=True)])
 def test_passing_failures_keep_the_session(
-    server: ScriptedServer, manager: SessionManager, failure: int | Reset
+    server: TinkerServer, manager: SessionManager, failure: int | Reset
 ) -> None:
     server.once(BEAT, failure, failure, failure)
     session_id = manager.start_session(config(server))
@@ -118,15 +118,17 @@ def test_passing_failures_keep_the_session(
 
 
 def test_a_server_that_is_gone_keeps_the_session(manager: SessionManager) -> None:
-    with ScriptedServer() as server:
+    with TinkerServer() as server:
         manager.start_session(config(server))
     wait_until(lambda: manager.sessions()[0].consecutive_failures >= 3)
-    with ScriptedServer(server.port):
+    again = TinkerServer(server.port)
+    again.on(BEAT, {})
+    with again:
         wait_until(lambda: manager.sessions()[0].last_success is not None)
 
 
 def test_a_warning_after_long_silence_and_not_again_for_a_minute(
-    server: ScriptedServer, caplog: pytest.LogCaptureFixture
+    server: TinkerServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.on(BEAT, Reply(503, {"detail": "out for lunch"}))
     with SessionManager(0.02, warn_after=0.2) as manager:
@@ -143,7 +145,7 @@ def test_a_warning_after_long_silence_and_not_again_for_a_minute(
     assert "out for lunch" in warning.getMessage()
 
 
-def test_stop_waits_for_the_beat_in_flight(server: ScriptedServer, manager: SessionManager) -> None:
+def test_stop_waits_for_the_beat_in_flight(server: TinkerServer, manager: SessionManager) -> None:
     hang = Hang()
     server.on(BEAT, hang)
     session_id = manager.start_session(config(server))
@@ -168,7 +170,7 @@ def test_stopping_what_is_unknown_is_fine(manager: SessionManager) -> None:
     manager.stop_session("never-heard-of")
 
 
-def test_a_beat_that_gets_no_answer_times_out(server: ScriptedServer) -> None:
+def test_a_beat_that_gets_no_answer_times_out(server: TinkerServer) -> None:
     server.on(BEAT, Hang())
     with SessionManager(0.05, beat_timeout=0.2) as manager:
         manager.start_session(config(server))
@@ -177,7 +179,7 @@ def test_a_beat_that_gets_no_answer_times_out(server: ScriptedServer) -> None:
         wait_until(lambda: manager.sessions()[0].last_success is not None)
 
 
-def test_a_failed_start_leaves_nothing(server: ScriptedServer, manager: SessionManager) -> None:
+def test_a_failed_start_leaves_nothing(server: TinkerServer, manager: SessionManager) -> None:
     server.on("/create_session", 403)
     with pytest.raises(APIStatusError):
         manager.start_session(config(server))
@@ -188,7 +190,7 @@ def test_a_failed_start_leaves_nothing(server: ScriptedServer, manager: SessionM
     server.wait_for_connections(0)
 
 
-def test_a_closed_manager_starts_nothing(server: ScriptedServer, manager: SessionManager) -> None:
+def test_a_closed_manager_starts_nothing(server: TinkerServer, manager: SessionManager) -> None:
     manager.start_session(config(server))
     manager.close()
     manager.close()
@@ -197,9 +199,7 @@ def test_a_closed_manager_starts_nothing(server: ScriptedServer, manager: Sessio
         manager.start_session(config(server))
 
 
-def test_closing_while_a_session_starts_leaves_nothing(
-    server: ScriptedServer, manager: SessionManager
-) -> None:
+def test_closing_while_a_session_starts_leaves_nothing(server: TinkerServer, manager: SessionManager) -> None:
     hang = Hang()
     server.on("/create_session", hang)
     errors: list[BaseException] = []
@@ -221,7 +221,7 @@ def test_closing_while_a_session_starts_leaves_nothing(
     server.wait_for_connections(0)
 
 
-def test_sixteen_threads_start_stop_and_fail_at_once(server: ScriptedServer) -> None:
+def test_sixteen_threads_start_stop_and_fail_at_once(server: TinkerServer) -> None:
     before = set(threading.enumerate())
     dice = random.Random(1)
     replies = [None, None, 503, 410, Reset(), Reset(before=True), Reply(delay=0.02)]
@@ -267,12 +267,12 @@ def server_threads() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if "process_request_thread" in thread.name}
 
 
-def test_servers_that_give_the_same_id_are_told_apart(
-    server: ScriptedServer, manager: SessionManager
-) -> None:
-    with ScriptedServer() as other:
+def test_servers_that_give_the_same_id_are_told_apart(server: TinkerServer, manager: SessionManager) -> None:
+    with TinkerServer() as other:
         server.on("/create_session", {"session_id": "the-same"})
         other.on("/create_session", {"session_id": "the-same"})
+        for each in (server, other):
+            each.on(BEAT, {})
         one = tinkex.ServiceClient(config=config(server), session_manager=manager)
         two = tinkex.ServiceClient(config=config(other), session_manager=manager)
         assert one.session_id == two.session_id

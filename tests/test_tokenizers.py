@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import ScriptedServer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 import tinkex
+from tinkex.testing import TinkerServer
 from tinkex.tokenizers import load, tokenizer_id
 
 
@@ -37,13 +37,16 @@ def test_a_folder_is_read_without_transformers(folder: Path) -> None:
     assert tokenizer.eos_token_id == 0
 
 
-def test_clients_find_the_tokenizer_of_their_model(server: ScriptedServer, folder: Path) -> None:
+def test_clients_find_the_tokenizer_of_their_model(server: TinkerServer, folder: Path) -> None:
     server.on(
-        "/get_info", {"model_id": "m", "model_data": {"model_name": "base", "tokenizer_id": f"{folder}:v1"}}
+        "/get_info",
+        {"model_id": "m", "model_data": {"model_name": "mine", "tokenizer_id": f"{folder}:v1"}},
     )
     with tinkex.ServiceClient(base_url=server.url, api_key="tml-test") as service:
-        training = service.create_lora_training_client("base")
+        training = service.create_lora_training_client("tinkex/byte-lm")
         assert training.get_tokenizer().decode(training.get_tokenizer().encode("hi")) == "hi"
+        server.on("/create_sampling_session", {"sampling_session_id": "s"})
+        server.on("/samplers/s", {"sampler_id": "s", "base_model": str(folder)})
         sampler = service.create_sampling_client(base_model=str(folder))
         assert sampler.get_tokenizer().encode("a") == training.get_tokenizer().encode("a")
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 from clients import config, seq_ids, wait_until, when
-from servers import Reply, Reset, ScriptedServer
 
 import tinkex
 from tinkex import types
+from tinkex.testing import Reply, Reset, TinkerServer
 
 
 def test_weights_of_another_account_are_loaded_with_its_token(
-    server: ScriptedServer, training: tinkex.TrainingClient
+    server: TinkerServer, training: tinkex.TrainingClient
 ) -> None:
     path = "tinker://run/weights/a"
     wait(
@@ -37,8 +37,10 @@ def test_weights_of_another_account_are_loaded_with_its_token(
 
 
 def test_other_optimizers_travel_under_their_own_name(
-    server: ScriptedServer, training: tinkex.TrainingClient
+    server: TinkerServer, training: tinkex.TrainingClient
 ) -> None:
+    server.on("/optim_step", {"request_id": "done"})  # the embedded server has only Adam
+    server.on("/retrieve_future", {"metrics": None})
     training.optim_step(types.DimuonParams(learning_rate=0.5)).result(60)
     training.optim_step(adam_params=types.AdamParams(learning_rate=0.25)).result(60)
     dimuon, adam = (request.json() for request in server.requests.to("/optim_step"))
@@ -53,21 +55,22 @@ def test_other_optimizers_travel_under_their_own_name(
 
 
 def test_a_sampler_of_the_present_weights_comes_after_the_steps_before_it(
-    server: ScriptedServer, training: tinkex.TrainingClient
+    server: TinkerServer, training: tinkex.TrainingClient
 ) -> None:
     training.optim_step()
     sampler = training.save_weights_and_get_sampling_client()
     assert sampler.sample(types.ModelInput.from_ints([1]), 1, types.SamplingParams()).result(60)
     assert seq_ids(server, "/save_weights_for_sampler") == [2]
-    assert sampler.get_base_model() == "base"
+    assert sampler.get_base_model() == "tinkex/byte-lm"
 
 
 def test_a_server_without_ephemeral_samplers_names_a_path(
-    server: ScriptedServer, training: tinkex.TrainingClient
+    server: TinkerServer, training: tinkex.TrainingClient
 ) -> None:
     asked = when(lambda r: r.json()["request_id"] == "saved", {"path": "tinker://m/sampler_weights/1"})
     server.once("/save_weights_for_sampler", {"request_id": "saved"})
     server.on("/retrieve_future", asked)
+    server.on("/create_sampling_session", {"sampling_session_id": "s"})
     training.save_weights_and_get_sampling_client()
     [opened] = server.requests.to("/create_sampling_session")
     assert opened.json()["model_path"] == "tinker://m/sampler_weights/1"
@@ -75,13 +78,13 @@ def test_a_server_without_ephemeral_samplers_names_a_path(
 
 @pytest.mark.parametrize("ephemeral", [True, False])
 def test_samplers_record_stability_info_where_that_is_asked_for(
-    server: ScriptedServer, training: tinkex.TrainingClient, ephemeral: bool
+    server: TinkerServer, training: tinkex.TrainingClient, ephemeral: bool
 ) -> None:
+    path = training.save_weights_for_sampler("kept").result(60).path
     if not ephemeral:
         server.once("/save_weights_for_sampler", *[{"request_id": "saved"}] * 2)
-        saved = {"path": "tinker://m/sampler_weights/1"}
+        saved = {"path": path}
         server.on("/retrieve_future", when(lambda r: r.json()["request_id"] == "saved", saved))
-    path = "tinker://m/sampler_weights/2"
     for sampler in (
         training.save_weights_and_get_sampling_client(record_stability_info=True),
         training.save_weights_and_get_sampling_client_async(None, None, True, "inflight").result(60),
@@ -94,9 +97,7 @@ def test_samplers_record_stability_info_where_that_is_asked_for(
     ] * 4
 
 
-def test_an_unloaded_model_takes_no_more_work(
-    server: ScriptedServer, training: tinkex.TrainingClient
-) -> None:
+def test_an_unloaded_model_takes_no_more_work(server: TinkerServer, training: tinkex.TrainingClient) -> None:
     training.optim_step()
     training.unload().result(60)
     assert [r.path.rpartition("/")[2] for r in server.requests if r.path.endswith(("step", "model"))] == [
@@ -108,16 +109,14 @@ def test_an_unloaded_model_takes_no_more_work(
         training.optim_step()
 
 
-def test_a_forgotten_unload_is_asked_for_again(
-    server: ScriptedServer, training: tinkex.TrainingClient
-) -> None:
+def test_a_forgotten_unload_is_asked_for_again(server: TinkerServer, training: tinkex.TrainingClient) -> None:
     server.once("/retrieve_future", 410)
     training.unload().result(60)
     assert len(server.requests.to("/unload_model")) == 2
 
 
 def test_an_unload_that_failed_may_be_tried_again(
-    server: ScriptedServer, training: tinkex.TrainingClient
+    server: TinkerServer, training: tinkex.TrainingClient
 ) -> None:
     server.once("/unload_model", *[503] * 4)
     with pytest.raises(tinkex.InternalServerError):
@@ -126,7 +125,7 @@ def test_an_unload_that_failed_may_be_tried_again(
 
 
 def test_an_unload_whose_answer_was_lost_has_worked(
-    server: ScriptedServer, training: tinkex.TrainingClient
+    server: TinkerServer, training: tinkex.TrainingClient
 ) -> None:
     server.once("/unload_model", Reset(), Reply(404, {"detail": "no such model"}))
     assert training.unload().result(60).model_id == training.model_id
@@ -135,16 +134,16 @@ def test_an_unload_whose_answer_was_lost_has_worked(
 
 
 def test_an_unload_of_a_model_that_is_not_there_is_refused(
-    server: ScriptedServer, training: tinkex.TrainingClient
+    server: TinkerServer, training: tinkex.TrainingClient
 ) -> None:
     server.once("/unload_model", Reply(404, {"detail": "no such model"}))
     with pytest.raises(tinkex.NotFoundError):
         training.unload().result(60)
 
 
-def test_a_failed_future_keeps_no_client_alive(server: ScriptedServer) -> None:
+def test_a_failed_future_keeps_no_client_alive(server: TinkerServer) -> None:
     with tinkex.ServiceClient(config=config(server, wire_format="json", outage_timeout=0.2)) as service:
-        training = service.create_lora_training_client("base")
+        training = service.create_lora_training_client("tinkex/byte-lm")
         server.once("/optim_step", Reply(422, {"detail": "refused"}))
         server.once("/retrieve_future", {"error": "boom", "category": "server"})
         futures: list[Future[Any]] = [training.optim_step(), training.optim_step()]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 from clients import DATUM, PARAMS, PROMPT, client_of, datum
-from servers import Reply, ScriptedServer
 
 import tinkex
 from tinkex import metrics, types
 from tinkex.concurrency.tally import Tally
 from tinkex.local import LocalServer
+from tinkex.testing import Reply, TinkerServer
 from tinkex.usage import ModelUsage, usage_of
 
 BYTE_LM = "tinkex/byte-lm"
@@ -67,15 +67,15 @@ def test_the_model_of_a_checkpoint_is_found_out() -> None:
         assert metrics.usage().models == service.usage().models
 
 
-def test_failed_work_does_not_count_and_repeated_work_counts_once(server: ScriptedServer) -> None:
+def test_failed_work_does_not_count_and_repeated_work_counts_once(server: TinkerServer) -> None:
     with client_of(server) as service:
-        training = service.create_lora_training_client("base")
-        sampler = service.create_sampling_client(base_model="base")
+        training = service.create_lora_training_client("tinkex/byte-lm")
+        sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
         server.once("/asample", 503, Reply(429, {}, headers={"Retry-After": "0"}))
         server.once("/forward_backward", 500)
         sampler.sample(PROMPT, 1, PARAMS).result(60)
         training.forward_backward([DATUM], "cross_entropy").result(60)
-        counted = service.usage().models["base"]
+        counted = service.usage().models["tinkex/byte-lm"]
         assert (counted.prefill, counted.train) == (2, 2)
         server.once("/asample", Reply(422, {"detail": "no"}))
         server.once("/forward_backward", Reply(422, {"detail": "no"}))
@@ -83,7 +83,7 @@ def test_failed_work_does_not_count_and_repeated_work_counts_once(server: Script
             sampler.sample(PROMPT, 1, PARAMS).result(60)
         with pytest.raises(tinkex.UnprocessableEntityError):
             training.forward_backward([DATUM], "cross_entropy").result(60)
-        assert service.usage().models == {"base": counted}
+        assert service.usage().models == {"tinkex/byte-lm": counted}
 
 
 def test_costs() -> None:
@@ -111,14 +111,14 @@ def test_prices_that_make_no_sense(prices: dict[str, dict[str, float]]) -> None:
         metrics.usage(prices)
 
 
-def test_tokens_from_the_cache_of_the_server(server: ScriptedServer) -> None:
+def test_tokens_from_the_cache_of_the_server(server: TinkerServer) -> None:
     answer = {"sequences": [{"tokens": [1], "stop_reason": "length"}]}
     with client_of(server) as service:
-        sampler = service.create_sampling_client(base_model="base")
+        sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
         for hits in (1, 50, -3):  # a prompt of two tokens cannot have had more from the cache
             server.once("/retrieve_future", {**answer, "prompt_cache_hit_tokens": hits})
             sampler.sample(PROMPT, 1, PARAMS).result(60)
-        assert service.usage().models == {"base": ModelUsage(prefill=3, cached=3, sample=3)}
+        assert service.usage().models == {"tinkex/byte-lm": ModelUsage(prefill=3, cached=3, sample=3)}
 
 
 def test_images_count_as_many_tokens_as_they_are_said_to_have() -> None:

@@ -249,6 +249,11 @@ class SessionManager:
         for beat in self._find(session_id, transport):
             self._beats.resume(beat)
 
+    def beat(self, session_id: str, transport: Transport | None = None) -> None:
+        """Send a heartbeat of a session now, in this thread, and deal with its outcome as with that of any other."""
+        for beat in self._find(session_id, transport):
+            beat.run()
+
     def close(self, timeout: float | None = None) -> None:
         """Stop all heartbeats and join the threads, for at most ``timeout`` seconds (default ``beat_timeout``).
 

@@ -6,15 +6,15 @@ import logging
 
 import pytest
 from clients import PARAMS, PROMPT, client_of, config
-from servers import Reply, ScriptedServer
 
 from tinkex import SessionManager
+from tinkex.testing import Reply, TinkerServer
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 def test_the_messages_of_the_server_are_logged(
-    server: ScriptedServer, manager: SessionManager, caplog: pytest.LogCaptureFixture
+    server: TinkerServer, manager: SessionManager, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "tinkex")
     answer = {"session_id": "s", "info_message": "hi", "warning_message": "mind", "error_message": "ouch"}
@@ -25,9 +25,12 @@ def test_the_messages_of_the_server_are_logged(
     ]  # fmt: skip
 
 
-def test_flags_that_are_null_are_the_defaults(server: ScriptedServer) -> None:
+def test_flags_that_are_null_are_the_defaults(server: TinkerServer) -> None:
     server.on("/client/config", Reply(200, b"null"))
     with client_of(server) as service:
         assert (
-            service.create_sampling_client(base_model="base").sample(PROMPT, 1, PARAMS).result(60).sequences
+            service.create_sampling_client(base_model="tinkex/byte-lm")
+            .sample(PROMPT, 1, PARAMS)
+            .result(60)
+            .sequences
         )

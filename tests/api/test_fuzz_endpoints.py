@@ -14,13 +14,13 @@ from clients import DATUM, PARAMS, PROMPT, config
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from json_values import VALUES, damaged
-from servers import Reply, ScriptedServer
 
 import tinkex
 from tinkex import types
 from tinkex.api import admin, futures, info, models, rest, sampling, service, training
 from tinkex.api.identity import whoami
 from tinkex.http.transport import Transport
+from tinkex.testing import Reply, TinkerServer
 from tinkex.types.message import Message
 from tinkex.types.sampling import SampleRequest
 
@@ -92,7 +92,7 @@ ENDPOINTS: dict[str, Endpoint] = {
     "dynamic_config": (service.dynamic_config, [{"refresh_interval_sec": 3, "sample_cancel_enabled": True}]),
     "create_session": (lambda t: service.create_session(t, t.config), [{"session_id": "s", "info_message": "hi"}]),
     "create_sampling_session": (
-        lambda t: sampling.create_sampling_session(t, "s", 0, "base", None), [{"sampling_session_id": "s"}]
+        lambda t: sampling.create_sampling_session(t, "s", 0, "tinkex/byte-lm", None), [{"sampling_session_id": "s"}]
     ),
     "join_sampling_session": (lambda t: sampling.join_sampling_session(t, "s"), [{"client_counter": 3}]),
     "get_server_capabilities": (
@@ -145,7 +145,7 @@ ENDPOINTS: dict[str, Endpoint] = {
 
 
 @pytest.fixture
-def transport(server: ScriptedServer) -> Iterator[Transport]:
+def transport(server: TinkerServer) -> Iterator[Transport]:
     # An answer that cannot be read is tried again, which is tested elsewhere.
     made = Transport(config(server, max_tries=1))
     yield made
@@ -182,7 +182,7 @@ def conforms(hint: Any, value: Any) -> bool:
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_an_odd_answer_is_a_value_or_a_typed_error(
-    server: ScriptedServer, transport: Transport, name: str, data: st.DataObject
+    server: TinkerServer, transport: Transport, name: str, data: st.DataObject
 ) -> None:
     call, valid = ENDPOINTS[name]
     answer = data.draw(damaged(*valid) | VALUES)
@@ -200,7 +200,7 @@ def test_an_odd_answer_is_a_value_or_a_typed_error(
 
 
 @pytest.mark.parametrize("name", ENDPOINTS)
-def test_a_valid_answer_is_a_value(server: ScriptedServer, transport: Transport, name: str) -> None:
+def test_a_valid_answer_is_a_value(server: TinkerServer, transport: Transport, name: str) -> None:
     call, valid = ENDPOINTS[name]
     server.on("*", Reply(200, json.dumps(valid[0]).encode()))
     if name in SUBMITTED:

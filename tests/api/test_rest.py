@@ -7,12 +7,12 @@ import tracemalloc
 import pytest
 from clients import config
 from raw_server import head, raw_server
-from servers import Reply, ScriptedServer
 
 import tinkex
 from tinkex import Config
 from tinkex.api.rest import archive_url
 from tinkex.http.transport import Transport
+from tinkex.testing import Reply, TinkerServer
 
 MB = 1 << 20
 
@@ -35,7 +35,7 @@ def test_an_archive_that_comes_at_once_is_left_unread() -> None:
     [None, "", "ftp://x/y", "file:///etc/passwd", "http://[", "javascript:1"],
 )
 def test_a_redirect_that_leads_nowhere_is_refused(
-    server: ScriptedServer, transport: Transport, location: str | None
+    server: TinkerServer, transport: Transport, location: str | None
 ) -> None:
     server.on("*/archive", Reply(302, b"moved", {} if location is None else {"Location": location}))
     with pytest.raises(tinkex.APIResponseValidationError):
@@ -51,7 +51,7 @@ def test_a_redirect_that_leads_nowhere_is_refused(
     ],
 )
 def test_a_redirect_is_the_link_and_is_not_followed(
-    server: ScriptedServer, location: str, leads_to: str
+    server: TinkerServer, location: str, leads_to: str
 ) -> None:
     server.on("*/archive", Reply(302, b"moved", {"Location": location}))
     transport = Transport(config(server))
@@ -62,7 +62,7 @@ def test_a_redirect_is_the_link_and_is_not_followed(
     ]
 
 
-def test_an_archive_being_made_keeps_the_servers_words(server: ScriptedServer) -> None:
+def test_an_archive_being_made_keeps_the_servers_words(server: TinkerServer) -> None:
     transport = Transport(config(server))
     server.on("*/archive", Reply(503, {"detail": "come again"}))
     with pytest.raises(tinkex.InternalServerError, match="come again"):

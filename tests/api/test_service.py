@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from clients import PARAMS, PROMPT, client_of, config
-from servers import Reply, ScriptedServer
 
 import tinkex
 from tinkex.api import service
 from tinkex.http.transport import Transport
+from tinkex.testing import Reply, TinkerServer
 from tinkex.types.flags import DynamicFlags, ServerFlags
 
 NO_SIZE: tuple[Any, ...] = (-1, 0, 1.5, "7", True, [], {}, 2**63, 10**400)
@@ -40,13 +40,13 @@ def given(answer: Any) -> Reply:
 
 
 @pytest.fixture
-def transport(server: ScriptedServer) -> Transport:
+def transport(server: TinkerServer) -> Transport:
     return Transport(config(server, max_tries=1))
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, odd in FLAGS.items() for value in odd])
 def test_a_flag_that_makes_no_sense_is_refused_by_name(
-    server: ScriptedServer, transport: Transport, name: str, value: object
+    server: TinkerServer, transport: Transport, name: str, value: object
 ) -> None:
     server.on("/client/config", given({name: value}))
     with pytest.raises(tinkex.APIResponseValidationError, match=name):
@@ -55,7 +55,7 @@ def test_a_flag_that_makes_no_sense_is_refused_by_name(
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, odd in DYNAMIC.items() for value in odd])
 def test_a_dynamic_flag_that_makes_no_sense_is_refused_by_name(
-    server: ScriptedServer, transport: Transport, name: str, value: object
+    server: TinkerServer, transport: Transport, name: str, value: object
 ) -> None:
     server.on("/client/dynamic_config", given({name: value}))
     with pytest.raises(tinkex.APIResponseValidationError, match=name):
@@ -64,7 +64,7 @@ def test_a_dynamic_flag_that_makes_no_sense_is_refused_by_name(
 
 @pytest.mark.parametrize("answer", [None, {}, dict.fromkeys(FLAGS), {"unknown": "x"}])
 def test_a_flag_that_is_null_or_absent_is_the_default(
-    server: ScriptedServer, transport: Transport, answer: object
+    server: TinkerServer, transport: Transport, answer: object
 ) -> None:
     server.on("/client/*", given(answer))
     assert service.client_config(transport) == ServerFlags()
@@ -72,25 +72,30 @@ def test_a_flag_that_is_null_or_absent_is_the_default(
 
 
 @pytest.mark.parametrize("answer", [[], 5, "x", False, b"", b"nothing"])
-def test_flags_are_an_object(server: ScriptedServer, transport: Transport, answer: object) -> None:
+def test_flags_are_an_object(server: TinkerServer, transport: Transport, answer: object) -> None:
     server.on("/client/*", Reply(200, answer))
     for ask in (service.client_config, service.dynamic_config):
         with pytest.raises(tinkex.APIResponseValidationError):
             ask(transport)
 
 
-def test_a_whole_number_of_seconds_is_one(server: ScriptedServer, transport: Transport) -> None:
+def test_a_whole_number_of_seconds_is_one(server: TinkerServer, transport: Transport) -> None:
     server.on("/client/config", {"billing_exception_max_pause_duration_sec": 5})
     assert service.client_config(transport).billing_exception_max_pause_duration_sec == 5
 
 
-def test_a_client_goes_on_with_odd_dynamic_flags(server: ScriptedServer) -> None:
+def test_a_client_goes_on_with_odd_dynamic_flags(server: TinkerServer) -> None:
     server.on("/client/dynamic_config", {"refresh_interval_sec": "soon"})
     with client_of(server) as client:
-        assert client.create_sampling_client(base_model="base").sample(PROMPT, 1, PARAMS).result(60).sequences
+        assert (
+            client.create_sampling_client(base_model="tinkex/byte-lm")
+            .sample(PROMPT, 1, PARAMS)
+            .result(60)
+            .sequences
+        )
 
 
-def test_an_id_in_a_path_is_one_segment_of_it(server: ScriptedServer, transport: Transport) -> None:
+def test_an_id_in_a_path_is_one_segment_of_it(server: TinkerServer, transport: Transport) -> None:
     service.finish_session(transport, "a/b?c#d é", "success", None, 5.0, 1)
     assert server.requests.to("/sessions/a%2Fb%3Fc%23d%20%C3%A9/finish")
     for odd in ("..", "", "\ud800"):

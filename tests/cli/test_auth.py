@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 from commands import KEY, Tinkex
-from servers import Reply, Request, ScriptedServer
 
 import tinkex
 from tinkex.local import LocalServer
+from tinkex.testing import Reply, Request, TinkerServer
 
 ABOUT_THE_KEY = {
     "key_id": 77,
@@ -61,7 +61,7 @@ def test_login_use_and_logout(tinkex_here: Tinkex, stored: Path, monkeypatch: py
 
 
 def test_what_the_server_says_of_the_key_is_kept(
-    tinkex_here: Tinkex, stored: Path, server: ScriptedServer
+    tinkex_here: Tinkex, stored: Path, server: TinkerServer
 ) -> None:
     server.on("/auth/apikey/me", ABOUT_THE_KEY)
     done = tinkex_here("auth", "login", "--base-url", server.url, stdin=KEY)
@@ -75,7 +75,7 @@ def test_what_the_server_says_of_the_key_is_kept(
     assert "laptop" in tinkex_here("auth", "logout").out
 
 
-def test_whoami(tinkex_here: Tinkex, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whoami(tinkex_here: Tinkex, server: TinkerServer, monkeypatch: pytest.MonkeyPatch) -> None:
     claims = {"sub": "tml:user:1", "org_id": "2", "email": "ada@example.org"}
     token = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
     server.on("/auth/token", {"jwt": f"eyJ.{token}.x"})
@@ -89,7 +89,7 @@ def test_whoami(tinkex_here: Tinkex, server: ScriptedServer, monkeypatch: pytest
     assert "email\tada@example.org\n" in tinkex_here("auth", "whoami", "--base-url", server.url).out
 
 
-def test_a_key_that_is_refused_is_not_kept(tinkex_here: Tinkex, stored: Path, server: ScriptedServer) -> None:
+def test_a_key_that_is_refused_is_not_kept(tinkex_here: Tinkex, stored: Path, server: TinkerServer) -> None:
     def refuse(request: Request) -> Reply:
         return Reply(401, {"detail": f"unknown key {request.headers['x-api-key']}"})
 
@@ -104,7 +104,7 @@ def test_a_key_that_is_refused_is_not_kept(tinkex_here: Tinkex, stored: Path, se
 
 
 def test_other_keys_of_the_file_are_left_alone(
-    tinkex_here: Tinkex, stored: Path, server: ScriptedServer
+    tinkex_here: Tinkex, stored: Path, server: TinkerServer
 ) -> None:
     other = {"type": "generated", "key": "tml-other", "name": "other", "details": ABOUT_THE_KEY["details"]}
     stored.parent.mkdir()

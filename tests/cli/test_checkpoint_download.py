@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from commands import KEY, Held, Tinkex
-from servers import Reply, ScriptedServer
+
+from tinkex.testing import Reply, TinkerServer
 
 
 def test_download(tinkex_here: Tinkex, held: Held, tmp_path: Path) -> None:
@@ -26,7 +27,7 @@ def test_download(tinkex_here: Tinkex, held: Held, tmp_path: Path) -> None:
 
 
 def test_download_through_an_export(
-    tinkex_here: Tinkex, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+    tinkex_here: Tinkex, server: TinkerServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server that hands out training checkpoints only as exports: one is made, fetched and deleted."""
     monkeypatch.setenv("TINKER_API_KEY", KEY)
@@ -36,11 +37,15 @@ def test_download_through_an_export(
         "/training_runs/s/*",
     )
     kept = {"checkpoint_id": "weights/b", "checkpoint_type": "training", "tinker_path": path, "time": 0}
+    server.on(deleted, Reply(204, b""))
     server.on("/training_runs/a/checkpoints", {"checkpoints": [kept]})
+    results: dict[str, dict[str, str]] = {"loaded": {"model_id": "m"}, "saved": {"path": export}}
+    server.on("/load_weights", {"request_id": "loaded"})
+    server.on("/weights_info", {"base_model": "tinkex/byte-lm", "is_lora": True, "lora_rank": 8})
     server.on("/save_weights_external", {"request_id": "saved"})
     server.on(
         "/retrieve_future",
-        lambda request: {"path": export} if request.json()["request_id"] == "saved" else None,
+        lambda request: results.get(request.json()["request_id"]),
     )
     links = {
         "urls": {"adapter.safetensors": f"{server.url}/files/adapter"},
@@ -48,7 +53,6 @@ def test_download_through_an_export(
     }
     server.on("/training_runs/s/checkpoints/external_weights/download/external_weights_urls", links)
     server.on("/files/adapter", Reply(200, b"weights"))
-    server.on(deleted, Reply(204, b""))
     arguments = ("checkpoint", "download", path, "--base-url", server.url, "-f", "json")
     done = tinkex_here(*arguments).json
     assert Path(done["destination"], "adapter.safetensors").read_bytes() == b"weights"

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from commands import KEY, Held, Tinkex
 from programs import run_python, start_python
-from servers import Hang, Reply, ScriptedServer
+
+from tinkex.testing import Hang, Reply, TinkerServer
 
 
 def test_a_wrong_key_and_a_wrong_place(
@@ -26,7 +27,7 @@ def test_a_wrong_key_and_a_wrong_place(
 
 
 def test_what_a_server_says_cannot_act_on_the_terminal(
-    tinkex_here: Tinkex, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+    tinkex_here: Tinkex, server: TinkerServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TINKER_API_KEY", KEY)
     monkeypatch.setenv("TINKER_BASE_URL", server.url)
@@ -54,7 +55,7 @@ def test_a_missing_package_of_the_embedded_server_is_named_with_its_extra(
     tinkex_here(*command).fails(1, "numpy", "-m pip install", "safetensors>=")
 
 
-def test_ctrl_c_is_one_line_and_the_status_that_shells_expect(server: ScriptedServer) -> None:
+def test_ctrl_c_is_one_line_and_the_status_that_shells_expect(server: TinkerServer) -> None:
     hang = Hang()
     server.on("/get_server_capabilities", hang)
     waiting = start_python(

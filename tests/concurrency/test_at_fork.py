@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from clients import PARAMS, PROMPT
+from clients import FINISH, PARAMS, PROMPT, TOKENS
 from programs import run_code, start_python
-from servers import FINISH, Reply, ScriptedServer
 
 from tinkex import Config, ServiceClient, SessionManager
 from tinkex.concurrency.rate_limit_pause import pause_of
 from tinkex.http.auth import RenewedCredential
+from tinkex.testing import Reply, TinkerServer
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="no os.fork here"),
@@ -61,17 +61,17 @@ def wait_for_end(pid: int, seconds: float) -> int:
 
 
 @pytest.fixture
-def service(server: ScriptedServer) -> Iterator[ServiceClient]:
+def service(server: TinkerServer) -> Iterator[ServiceClient]:
     config = Config(base_url=server.url, api_key="tml-test", retry_delay=0.01)
     with ServiceClient(config=config, heartbeat_interval=0.1) as service:
         yield service
 
 
 def test_a_client_works_in_the_child_and_stays_untouched_in_the_parent(
-    server: ScriptedServer, service: ServiceClient
+    server: TinkerServer, service: ServiceClient
 ) -> None:
-    sampler = service.create_sampling_client(base_model="base")
-    training = service.create_lora_training_client("base")
+    sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
+    training = service.create_lora_training_client("tinkex/byte-lm")
     sampler.sample(PROMPT, 1, PARAMS).result(60)
     server.requests.wait_for("/session_heartbeat", 1)
     before = {request.connection for request in server.requests}
@@ -82,10 +82,10 @@ def test_a_client_works_in_the_child_and_stays_untouched_in_the_parent(
     def work() -> None:
         assert [t.name for t in threading.enumerate() if t.name.startswith("tinkex-")] == []
         service.get_server_capabilities()
-        assert sampler.sample(PROMPT, 1, PARAMS).result(60).sequences[0].tokens == [1, 2, 3]
+        assert sampler.sample(PROMPT, 1, PARAMS).result(60).sequences[0].tokens == TOKENS
         training.optim_step().result(60)
-        service.create_sampling_client(base_model="base").sample(PROMPT, 1, PARAMS).result(60)
-        service.create_lora_training_client("base")
+        service.create_sampling_client(base_model="tinkex/byte-lm").sample(PROMPT, 1, PARAMS).result(60)
+        service.create_lora_training_client("tinkex/byte-lm")
         assert beaten.wait(60)  # on behalf of a parent that may be gone
         service.close()
 
@@ -95,7 +95,7 @@ def test_a_client_works_in_the_child_and_stays_untouched_in_the_parent(
     assert len(server.requests.to(FINISH)) == 0
     for _ in range(10):
         sampler.sample(PROMPT, 1, PARAMS).result(60)
-    service.create_sampling_client(base_model="base").sample(PROMPT, 1, PARAMS).result(60)
+    service.create_sampling_client(base_model="tinkex/byte-lm").sample(PROMPT, 1, PARAMS).result(60)
     service.close()
     assert len(server.requests.to(FINISH)) == 1
     numbers = [r.json()["sampling_session_seq_id"] for r in server.requests.to("/create_sampling_session")]
@@ -103,7 +103,7 @@ def test_a_client_works_in_the_child_and_stays_untouched_in_the_parent(
     server.wait_for_connections(0)
 
 
-def test_the_child_beats_once_it_uses_the_session(server: ScriptedServer, service: ServiceClient) -> None:
+def test_the_child_beats_once_it_uses_the_session(server: TinkerServer, service: ServiceClient) -> None:
     context = multiprocessing.get_context("fork")
     parent_is_silent, enough = context.Event(), context.Event()
 
@@ -112,6 +112,7 @@ def test_the_child_beats_once_it_uses_the_session(server: ScriptedServer, servic
         service.get_server_capabilities()
         assert enough.wait(60)
 
+    server.on("/session_heartbeat", {})  # although the parent has ended the session
     pid = fork(work)
     service.close()
     server.requests.clear()
@@ -122,9 +123,9 @@ def test_the_child_beats_once_it_uses_the_session(server: ScriptedServer, servic
 
 
 def test_samples_of_parent_and_child_have_numbers_of_their_own(
-    server: ScriptedServer, service: ServiceClient
+    server: TinkerServer, service: ServiceClient
 ) -> None:
-    sampler = service.create_sampling_client(base_model="base")
+    sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
 
     def sample() -> None:
         for future in sampler.sample_many([PROMPT] * 20, 1, PARAMS):
@@ -138,20 +139,20 @@ def test_samples_of_parent_and_child_have_numbers_of_their_own(
     assert len(numbers) == len(set(numbers)) == 80
 
 
-def test_a_new_client_in_the_child_is_the_childs_own(server: ScriptedServer, service: ServiceClient) -> None:
+def test_a_new_client_in_the_child_is_the_childs_own(server: TinkerServer, service: ServiceClient) -> None:
     config = service.config
 
     def work() -> None:
         with ServiceClient(config=config, heartbeat_interval=0.05) as own:
             assert own.session_id != service.session_id
-            own.create_sampling_client(base_model="base").sample(PROMPT, 1, PARAMS).result(60)
+            own.create_sampling_client(base_model="tinkex/byte-lm").sample(PROMPT, 1, PARAMS).result(60)
 
     in_child(work)
     assert len(server.requests.to(FINISH)) == 1
     service.get_server_capabilities()
 
 
-def test_an_exit_of_the_child_finishes_nothing(server: ScriptedServer) -> None:
+def test_an_exit_of_the_child_finishes_nothing(server: TinkerServer) -> None:
     code = """
     import os, sys, tinkex
     service = tinkex.ServiceClient(base_url=sys.argv[1], api_key="tml-test")
@@ -167,12 +168,12 @@ def test_an_exit_of_the_child_finishes_nothing(server: ScriptedServer) -> None:
     assert len(server.requests.to(FINISH)) == 1
 
 
-def test_a_fork_while_every_lock_is_in_use_never_deadlocks(server: ScriptedServer) -> None:
+def test_a_fork_while_every_lock_is_in_use_never_deadlocks(server: TinkerServer) -> None:
     """200 forks while other threads go through all that has locks; each child must be able to work."""
     config = Config(base_url=server.url, api_key="tml-test", retry_delay=0.01)
     service = ServiceClient(config=config, heartbeat_interval=0.005)
-    sampler = service.create_sampling_client(base_model="base")
-    training = service.create_lora_training_client("base")
+    sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
+    training = service.create_lora_training_client("tinkex/byte-lm")
     credential = RenewedCredential(lambda: "value")
     over = threading.Event()
 
@@ -186,7 +187,7 @@ def test_a_fork_while_every_lock_is_in_use_never_deadlocks(server: ScriptedServe
             manager.sessions()
 
     def children() -> None:
-        service.create_sampling_client_async(base_model="base").result(60)
+        service.create_sampling_client_async(base_model="tinkex/byte-lm").result(60)
         service.clients()
 
     def credentials() -> None:
@@ -238,17 +239,17 @@ def test_a_fork_while_every_lock_is_in_use_never_deadlocks(server: ScriptedServe
 
 
 def _sample_in_process(service: ServiceClient, results: multiprocessing.Queue[list[int]]) -> None:
-    sampler = service.create_sampling_client(base_model="base")
+    sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
     results.put(list(sampler.sample(PROMPT, 1, PARAMS).result(60).sequences[0].tokens))
 
 
-def test_multiprocessing(server: ScriptedServer, service: ServiceClient) -> None:
+def test_multiprocessing(server: TinkerServer, service: ServiceClient) -> None:
     context = multiprocessing.get_context("fork")
     results: multiprocessing.Queue[list[int]] = context.Queue()
     processes = [context.Process(target=_sample_in_process, args=(service, results)) for _ in range(4)]
     for process in processes:
         process.start()
-    assert [results.get(timeout=60) for _ in processes] == [[1, 2, 3]] * 4
+    assert [results.get(timeout=60) for _ in processes] == [TOKENS] * 4
     for process in processes:
         process.join(60)
         assert process.exitcode == 0
@@ -259,7 +260,7 @@ APP = """
 import os, tinkex
 from tinkex import types
 service = tinkex.ServiceClient(base_url=os.environ["SERVER"], api_key="tml-test")
-sampler = service.create_sampling_client(base_model="base")
+sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
 
 def app(environ, start_response):
     result = sampler.sample(types.ModelInput.from_ints([1]), 1, types.SamplingParams(max_tokens=1)).result(60)
@@ -269,7 +270,7 @@ def app(environ, start_response):
 """
 
 
-def test_gunicorn_preloads_a_client_for_two_workers(server: ScriptedServer, tmp_path: Path) -> None:
+def test_gunicorn_preloads_a_client_for_two_workers(server: TinkerServer, tmp_path: Path) -> None:
     (tmp_path / "preloaded.py").write_text(APP, encoding="utf-8")
     server.on("/asample", Reply(200, {"request_id": "r"}, delay=0.05))
     server.on("/retrieve_future", {"sequences": [{"tokens": [7], "stop_reason": "stop"}]})

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from clients import PARAMS, PROMPT, config
-from servers import Hang, ScriptedServer
 
 import tinkex
+from tinkex.testing import Hang, TinkerServer
 
 
-def test_the_bytes_of_prompts_on_their_way_are_bounded(server: ScriptedServer) -> None:
+def test_the_bytes_of_prompts_on_their_way_are_bounded(server: TinkerServer) -> None:
     server.on("/client/config", {"sample_dispatch_bytes_semaphore_size": 3 * 4096})
     held = [Hang() for _ in range(8)]
     server.once("/asample", *held)
     with tinkex.ServiceClient(config=config(server)) as service:
-        sampler = service.create_sampling_client(base_model="base")
+        sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
         futures = sampler.sample_many([PROMPT] * len(held), 1, PARAMS)
         for answered, hang in enumerate(held):
             on_their_way = min(answered + 2, len(held))

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 from clients import PARAMS, PROMPT
-from servers import Hang, ScriptedServer
 
 import tinkex
 from tinkex import APIFuture, SamplingClient, ServiceClient, TrainingClient
+from tinkex.testing import Hang, TinkerServer
 from tinkex.types import GetServerCapabilitiesResponse
 
 pytestmark = pytest.mark.usefixtures("nothing_left", "no_warnings")
@@ -24,8 +24,8 @@ pytestmark = pytest.mark.usefixtures("nothing_left", "no_warnings")
 Start = Callable[[ServiceClient, TrainingClient], APIFuture[Any]]
 
 STARTS: list[tuple[Start, type]] = [
-    (lambda service, _: service.create_lora_training_client_async("base"), TrainingClient),
-    (lambda service, _: service.create_sampling_client_async(base_model="base"), SamplingClient),
+    (lambda service, _: service.create_lora_training_client_async("tinkex/byte-lm"), TrainingClient),
+    (lambda service, _: service.create_sampling_client_async(base_model="tinkex/byte-lm"), SamplingClient),
     (lambda service, _: service.create_rest_client_async(), tinkex.RestClient),
     (lambda service, _: service.get_server_capabilities_async(), GetServerCapabilitiesResponse),
     (lambda _, training: training.save_weights_and_get_sampling_client_async(), SamplingClient),
@@ -74,7 +74,7 @@ def test_whatever_takes_a_coroutine_takes_the_future(
 
 def test_a_future_can_be_run_by_several_tasks_and_awaited_again(service: ServiceClient) -> None:
     async def work() -> None:
-        future = service.create_sampling_client_async(base_model="base")
+        future = service.create_sampling_client_async(base_model="tinkex/byte-lm")
         tasks = [asyncio.create_task(future) for _ in range(3)]
         made = await asyncio.gather(future, *tasks, future.coroutine())
         assert set(made) == {await future}
@@ -83,12 +83,10 @@ def test_a_future_can_be_run_by_several_tasks_and_awaited_again(service: Service
     asyncio.run(work(), debug=True)
 
 
-def test_the_tasks_of_several_loops_can_run_one_future(
-    server: ScriptedServer, service: ServiceClient
-) -> None:
+def test_the_tasks_of_several_loops_can_run_one_future(server: TinkerServer, service: ServiceClient) -> None:
     hang = Hang()
     server.on("/create_sampling_session", hang)
-    future = service.create_sampling_client_async(base_model="base")
+    future = service.create_sampling_client_async(base_model="tinkex/byte-lm")
     begun = threading.Barrier(3)
 
     async def run() -> SamplingClient:
@@ -106,11 +104,11 @@ def test_the_tasks_of_several_loops_can_run_one_future(
 
 @pytest.mark.parametrize("begun", [True, False])
 def test_cancelling_the_task_cancels_the_future(
-    server: ScriptedServer, service: ServiceClient, begun: bool
+    server: TinkerServer, service: ServiceClient, begun: bool
 ) -> None:
     hang = Hang()
     server.on("/create_sampling_session", hang)
-    future = service.create_sampling_client_async(base_model="base")
+    future = service.create_sampling_client_async(base_model="tinkex/byte-lm")
 
     async def work() -> None:
         task = asyncio.create_task(future)
@@ -127,10 +125,10 @@ def test_cancelling_the_task_cancels_the_future(
         future.result(60)
 
 
-def test_a_shield_keeps_the_future(server: ScriptedServer, service: ServiceClient) -> None:
+def test_a_shield_keeps_the_future(server: TinkerServer, service: ServiceClient) -> None:
     hang = Hang()
     server.on("/create_sampling_session", hang)
-    future = service.create_sampling_client_async(base_model="base")
+    future = service.create_sampling_client_async(base_model="tinkex/byte-lm")
 
     async def work() -> None:
         with pytest.raises(asyncio.TimeoutError):
@@ -141,16 +139,16 @@ def test_a_shield_keeps_the_future(server: ScriptedServer, service: ServiceClien
     asyncio.run(work())
 
 
-def test_errors_reach_the_task(server: ScriptedServer, service: ServiceClient) -> None:
+def test_errors_reach_the_task(server: TinkerServer, service: ServiceClient) -> None:
     server.on("/create_sampling_session", 404)
 
     async def work() -> None:
         with pytest.raises(tinkex.NotFoundError):
-            await asyncio.create_task(service.create_sampling_client_async(base_model="base"))
+            await asyncio.create_task(service.create_sampling_client_async(base_model="tinkex/byte-lm"))
 
     asyncio.run(work())
     with pytest.raises(tinkex.NotFoundError):
-        asyncio.run(service.create_sampling_client_async(base_model="base"))
+        asyncio.run(service.create_sampling_client_async(base_model="tinkex/byte-lm"))
 
 
 def test_a_future_nobody_runs_is_no_coroutine_that_was_never_awaited(sampler: SamplingClient) -> None:
@@ -167,6 +165,6 @@ def test_a_future_nobody_runs_is_no_coroutine_that_was_never_awaited(sampler: Sa
 def test_eager_tasks_run_the_future(service: ServiceClient) -> None:
     async def work() -> None:
         asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
-        assert await asyncio.create_task(service.create_sampling_client_async(base_model="base"))
+        assert await asyncio.create_task(service.create_sampling_client_async(base_model="tinkex/byte-lm"))
 
     asyncio.run(work())

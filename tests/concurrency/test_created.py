@@ -16,13 +16,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from clients import DATUM, PARAMS, PROMPT, wait_until
-from servers import Hang, Reply, Request, ScriptedServer
+from clients import DATUM, PARAMS, PROMPT, TOKENS, wait_until
 
 import tinkex
 from tinkex import SamplingClient, ServiceClient, TrainingClient
+from tinkex.testing import Hang, Reply, Request, TinkerServer
 
-PATH = "tinker://run/weights/first"
 LATENCY = 0.4
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -32,13 +31,13 @@ def on_a_loop(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(asyncio.wait_for(work(), 60))
 
 
-async def arrived(server: ScriptedServer, path: str, count: int = 1) -> None:
+async def arrived(server: TinkerServer, path: str, count: int = 1) -> None:
     """Wait for requests without stopping the loop."""
     await asyncio.get_running_loop().run_in_executor(None, server.requests.wait_for, path, count)
 
 
 def test_four_creations_run_side_by_side_while_the_loop_goes_on(
-    server: ScriptedServer, service: ServiceClient
+    server: TinkerServer, service: ServiceClient, saved: str
 ) -> None:
     together = threading.Barrier(4)
 
@@ -59,10 +58,10 @@ def test_four_creations_run_side_by_side_while_the_loop_goes_on(
         ticking = asyncio.create_task(tick())
         began = time.monotonic()
         clients = [
-            service.create_lora_training_client("base"),
-            service.create_training_client_from_state(PATH),
-            service.create_sampling_client(base_model="base"),
-            service.create_sampling_client(PATH),
+            service.create_lora_training_client("tinkex/byte-lm"),
+            service.create_training_client_from_state(saved),
+            service.create_sampling_client(base_model="tinkex/byte-lm"),
+            service.create_sampling_client(saved),
         ]
         assert not ticks  # they were returned at once, without a turn of the loop
         assert not any(client.done() for client in clients)
@@ -82,7 +81,7 @@ def test_four_creations_run_side_by_side_while_the_loop_goes_on(
 
 def test_a_made_client_and_the_one_that_was_being_made_are_one(service: ServiceClient) -> None:
     async def work() -> None:
-        training = service.create_lora_training_client("base")
+        training = service.create_lora_training_client("tinkex/byte-lm")
         made = await training
         assert made is await training
         assert made is training.result()
@@ -97,12 +96,12 @@ def test_a_made_client_and_the_one_that_was_being_made_are_one(service: ServiceC
     on_a_loop(work)
 
 
-def test_the_first_use_waits(server: ScriptedServer, service: ServiceClient) -> None:
+def test_the_first_use_waits(server: TinkerServer, service: ServiceClient) -> None:
     hang = Hang()
     server.on("/create_model", hang)
 
     async def work() -> None:
-        training = service.create_lora_training_client("base")
+        training = service.create_lora_training_client("tinkex/byte-lm")
 
         def release() -> None:
             server.requests.wait_for("/create_model")
@@ -119,20 +118,20 @@ def test_the_first_use_waits(server: ScriptedServer, service: ServiceClient) -> 
 
 
 def test_the_first_use_of_an_async_method_does_not_stop_the_loop(
-    server: ScriptedServer, service: ServiceClient
+    server: TinkerServer, service: ServiceClient, saved: str
 ) -> None:
     hang, other_hang = Hang(), Hang()
     server.on("/create_model", hang)
     server.on("/create_sampling_session", other_hang)
 
     async def work() -> None:
-        training = service.create_lora_training_client("base")
-        sampler = service.create_sampling_client(base_model="base")
+        training = service.create_lora_training_client("tinkex/byte-lm")
+        sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
         tasks: list[asyncio.Task[Any]] = [
             asyncio.create_task(training.forward_backward_async([DATUM], "cross_entropy")),
             asyncio.create_task(training.get_info_async()),
             asyncio.create_task(training.save_weights_and_get_sampling_client_async()),
-            asyncio.create_task(training.create_sampling_client_async(PATH)),
+            asyncio.create_task(training.create_sampling_client_async(saved)),
             asyncio.create_task(training.save_weights_and_get_sampling_client().coroutine()),
             asyncio.create_task(sampler.sample_async(PROMPT, 1, PARAMS)),
             asyncio.create_task(sampler.get_base_model_async()),
@@ -166,7 +165,7 @@ def test_the_first_use_of_an_async_method_does_not_stop_the_loop(
     ],
 )
 def test_whoever_looks_at_a_failure_gets_it(
-    server: ScriptedServer,
+    server: TinkerServer,
     service: ServiceClient,
     caplog: pytest.LogCaptureFixture,
     use: Callable[[Any], object],
@@ -192,7 +191,7 @@ def test_whoever_looks_at_a_failure_gets_it(
 
 @pytest.mark.parametrize("dropped_first", [True, False])
 def test_a_failure_nobody_looks_at_is_logged_once(
-    server: ScriptedServer, service: ServiceClient, caplog: pytest.LogCaptureFixture, dropped_first: bool
+    server: TinkerServer, service: ServiceClient, caplog: pytest.LogCaptureFixture, dropped_first: bool
 ) -> None:
     hang = Hang(Reply(404, {"detail": "no such model"}))
     server.on("/create_model", hang)
@@ -214,12 +213,12 @@ def test_a_failure_nobody_looks_at_is_logged_once(
     assert caplog.text.count("nobody has used it") == 1
 
 
-def test_to_look_at_a_client_being_made_does_not_wait(server: ScriptedServer, service: ServiceClient) -> None:
+def test_to_look_at_a_client_being_made_does_not_wait(server: TinkerServer, service: ServiceClient) -> None:
     hang = Hang()
     server.on("/create_sampling_session", hang)
 
     async def work() -> None:
-        sampler = service.create_sampling_client(base_model="base")
+        sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
         assert repr(sampler) == "<SamplingClient, being made>"
         assert not hasattr(sampler, "_repr_html_")
         assert not hasattr(sampler, "__deepcopy__")
@@ -238,8 +237,8 @@ def test_a_client_being_made_can_be_pickled_and_copied(
     monkeypatch.setenv("TINKER_API_KEY", "tml-test")
 
     async def work() -> None:
-        sampler = service.create_sampling_client(base_model="base")
-        shallow = copy.copy(service.create_lora_training_client("base"))
+        sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
+        shallow = copy.copy(service.create_lora_training_client("tinkex/byte-lm"))
         assert shallow.model_id
         again = await asyncio.to_thread(pickle.loads, pickle.dumps(sampler))
         assert again.sampling_session_id == sampler.sampling_session_id
@@ -249,8 +248,8 @@ def test_a_client_being_made_can_be_pickled_and_copied(
 
 
 @pytest.mark.parametrize("kind", ["training", "sampling", "inflight"])
-def test_closing_gives_the_creation_up(server: ScriptedServer, service: ServiceClient, kind: str) -> None:
-    made = service.create_lora_training_client("base")
+def test_closing_gives_the_creation_up(server: TinkerServer, service: ServiceClient, kind: str) -> None:
+    made = service.create_lora_training_client("tinkex/byte-lm")
     hang = Hang()
     path = {"training": "/create_model", "sampling": "/create_sampling_session"}.get(
         kind, "/save_weights_for_sampler"
@@ -261,9 +260,9 @@ def test_closing_gives_the_creation_up(server: ScriptedServer, service: ServiceC
     async def work() -> None:
         client: TrainingClient | SamplingClient
         if kind == "training":
-            client = service.create_lora_training_client("base")
+            client = service.create_lora_training_client("tinkex/byte-lm")
         elif kind == "sampling":
-            client = service.create_sampling_client(base_model="base")
+            client = service.create_sampling_client(base_model="tinkex/byte-lm")
         else:
             client = made.save_weights_and_get_sampling_client()
         await arrived(server, path, before + 1)
@@ -280,11 +279,11 @@ def test_closing_gives_the_creation_up(server: ScriptedServer, service: ServiceC
     assert made.optim_step().result(60)
 
 
-def test_closing_the_service_ends_clients_being_made(server: ScriptedServer, service: ServiceClient) -> None:
+def test_closing_the_service_ends_clients_being_made(server: TinkerServer, service: ServiceClient) -> None:
     server.on("/create_model", Hang())
 
     async def work() -> None:
-        training = service.create_lora_training_client("base")
+        training = service.create_lora_training_client("tinkex/byte-lm")
         await arrived(server, "/create_model")
         await asyncio.get_running_loop().run_in_executor(None, service.close)
         with pytest.raises(tinkex.ClientClosedError):
@@ -295,7 +294,7 @@ def test_closing_the_service_ends_clients_being_made(server: ScriptedServer, ser
 
 def test_a_client_made_long_ago_is_closed(service: ServiceClient) -> None:
     async def work() -> None:
-        sampler = service.create_sampling_client(base_model="base")
+        sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
         made = await sampler
         sampler.close()
         with pytest.raises(tinkex.ClientClosedError):
@@ -305,13 +304,13 @@ def test_a_client_made_long_ago_is_closed(service: ServiceClient) -> None:
 
 
 def test_cancelling_the_task_that_awaits_a_client_gives_it_up(
-    server: ScriptedServer, service: ServiceClient
+    server: TinkerServer, service: ServiceClient
 ) -> None:
     hang = Hang()
     server.on("/create_sampling_session", hang)
 
     async def work() -> None:
-        sampler = service.create_sampling_client(base_model="base")
+        sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(sampler, 0.01)
         assert sampler.done()
@@ -324,7 +323,7 @@ def test_cancelling_the_task_that_awaits_a_client_gives_it_up(
 def test_threads_without_a_loop_block_as_ever(service: ServiceClient) -> None:
     async def work() -> None:
         def create() -> SamplingClient:
-            sampler = service.create_sampling_client(base_model="base")
+            sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
             assert sampler._creation is None
             return sampler
 
@@ -334,12 +333,12 @@ def test_threads_without_a_loop_block_as_ever(service: ServiceClient) -> None:
     on_a_loop(work)
 
 
-def test_many_threads_may_wait_for_one_client(server: ScriptedServer, service: ServiceClient) -> None:
+def test_many_threads_may_wait_for_one_client(server: TinkerServer, service: ServiceClient) -> None:
     hang = Hang()
     server.on("/create_sampling_session", hang)
 
     async def work() -> None:
-        sampler = service.create_sampling_client(base_model="base")
+        sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
         loop = asyncio.get_running_loop()
         threads = concurrent.futures.ThreadPoolExecutor(8)
         using = [
@@ -349,7 +348,7 @@ def test_many_threads_may_wait_for_one_client(server: ScriptedServer, service: S
         await arrived(server, "/create_sampling_session")
         hang.release()
         for response in await asyncio.gather(*using):
-            assert response.sequences[0].tokens == [1, 2, 3]
+            assert response.sequences[0].tokens == TOKENS
         threads.shutdown()
 
     on_a_loop(work)
@@ -357,13 +356,13 @@ def test_many_threads_may_wait_for_one_client(server: ScriptedServer, service: S
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_forked_child_does_not_wait_for_a_client_of_its_parent(
-    server: ScriptedServer, service: ServiceClient
+    server: TinkerServer, service: ServiceClient
 ) -> None:
     hang = Hang()
     server.on("/create_sampling_session", hang)
 
     async def work() -> None:
-        sampler = service.create_sampling_client(base_model="base")
+        sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
         await arrived(server, "/create_sampling_session")
         child = os.fork()
         if child == 0:
@@ -386,7 +385,7 @@ def test_a_client_that_is_made_costs_nothing_to_free(service: ServiceClient) -> 
     """A client that was being made, and is not used any more, is forgotten without the garbage collector."""
 
     async def work() -> None:
-        sampler = service.create_sampling_client(base_model="base")
+        sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
         await sampler.sample_async(PROMPT, 1, PARAMS)
         assert len(service.clients()) == 1
         del sampler

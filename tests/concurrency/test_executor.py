@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 from clients import DATUM, config, no_new_worker_threads, seq_ids
-from servers import Hang, ScriptedServer
 
 import tinkex
+from tinkex.testing import Hang, TinkerServer
 
 
 def test_a_callback_that_exits_ends_nothing_else(
-    server: ScriptedServer, training: tinkex.TrainingClient
+    server: TinkerServer, training: tinkex.TrainingClient
 ) -> None:
     def leave(_: object) -> None:
         raise SystemExit
@@ -23,11 +23,11 @@ def test_a_callback_that_exits_ends_nothing_else(
 
 
 def test_chunks_go_out_where_there_are_no_more_threads(
-    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+    server: TinkerServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.on("/client/config", {"fwdbwd_max_chunk_len": 1})
     with tinkex.ServiceClient(config=config(server, wire_format="json")) as service:
-        training = service.create_lora_training_client("base")
+        training = service.create_lora_training_client("tinkex/byte-lm")
         no_new_worker_threads(monkeypatch)
         output = training.forward_backward([DATUM] * 3, "cross_entropy").result(60)
     assert len(output.loss_fn_outputs) == 3

@@ -5,22 +5,21 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from pathlib import Path
 
 import pytest
-from clients import config, own_threads
+from clients import BEAT, config, own_threads
 from programs import start_python
-from servers import BEAT, Hang, Reply, ScriptedServer
 
 from tinkex import Config, SessionManager, metrics
 from tinkex.api.connect import connect
+from tinkex.testing import Hang, Reply, TinkerServer
 
 
 def heartbeat_threads() -> list[str]:
     return [thread.name for thread in own_threads() if thread.name.startswith("tinkex-heartbeat")]
 
 
-def test_beats_begin_one_interval_after_the_start_and_do_not_drift(server: ScriptedServer) -> None:
+def test_beats_begin_one_interval_after_the_start_and_do_not_drift(server: TinkerServer) -> None:
     server.on(BEAT, Reply(delay=0.3))
     with SessionManager(0.5) as manager:
         starts = time.monotonic()
@@ -34,7 +33,7 @@ def test_beats_begin_one_interval_after_the_start_and_do_not_drift(server: Scrip
     assert min(after.time - before.time for before, after in itertools.pairwise(beats)) < 0.6
 
 
-def test_beats_of_one_session_never_pile_up(server: ScriptedServer, manager: SessionManager) -> None:
+def test_beats_of_one_session_never_pile_up(server: TinkerServer, manager: SessionManager) -> None:
     hang = Hang()
     server.once(BEAT, hang)
     manager.start_session(config(server))
@@ -46,7 +45,7 @@ def test_beats_of_one_session_never_pile_up(server: ScriptedServer, manager: Ses
 
 
 def test_the_scheduler_comes_and_goes_with_the_sessions(
-    server: ScriptedServer, manager: SessionManager
+    server: TinkerServer, manager: SessionManager
 ) -> None:
     for _ in range(200):
         manager.stop_session(manager.start_session(config(server)))
@@ -54,8 +53,8 @@ def test_the_scheduler_comes_and_goes_with_the_sessions(
     server.requests.wait_for(BEAT, 2)
 
 
-def test_a_hanging_server_delays_no_other(server: ScriptedServer) -> None:
-    with ScriptedServer() as hanging, SessionManager(0.5, beat_timeout=60.0) as manager:
+def test_a_hanging_server_delays_no_other(server: TinkerServer) -> None:
+    with TinkerServer() as hanging, SessionManager(0.5, beat_timeout=60.0) as manager:
         hanging.on(BEAT, Hang())
         settings = config(hanging)
         transport, _ = connect(settings)
@@ -75,7 +74,7 @@ def test_a_hanging_server_delays_no_other(server: ScriptedServer) -> None:
         assert time.monotonic() - closing < 20
 
 
-def test_beats_that_hang_delay_no_other_of_the_same_server(server: ScriptedServer) -> None:
+def test_beats_that_hang_delay_no_other_of_the_same_server(server: TinkerServer) -> None:
     """They share a few threads, and get more of them while some are held up."""
     with SessionManager(0.5, beat_timeout=60.0) as manager:
         settings = config(server)
@@ -92,7 +91,7 @@ def test_beats_that_hang_delay_no_other_of_the_same_server(server: ScriptedServe
         transport.close()
 
 
-def test_a_hook_that_exits_ends_no_heartbeat(server: ScriptedServer) -> None:
+def test_a_hook_that_exits_ends_no_heartbeat(server: TinkerServer) -> None:
     exits = [SystemExit()]
 
     def leave(event: metrics.ResponseEvent) -> None:
@@ -110,7 +109,7 @@ def test_a_hook_that_exits_ends_no_heartbeat(server: ScriptedServer) -> None:
 
 
 def test_one_thread_is_enough_for_a_server_that_answers_at_once(
-    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+    server: TinkerServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tinkex.concurrency.periodic.GROW_AFTER", 20.0)  # this machine may be slow at times
     with SessionManager(0.5) as manager:
@@ -125,13 +124,12 @@ def test_one_thread_is_enough_for_a_server_that_answers_at_once(
 
 SERVE = """
 import sys
-sys.path.insert(0, sys.argv[1])
-from servers import Reply, ScriptedServer
-with ScriptedServer() as server:
+from tinkex.testing import Reply, TinkerServer
+with TinkerServer() as server:
     beats = server.requests
     server.on("/session_heartbeat", Reply(delay=0.05))
     print(server.url, flush=True)
-    for beat in beats.wait_for("/session_heartbeat", int(sys.argv[2])):
+    for beat in beats.wait_for("/session_heartbeat", int(sys.argv[1])):
         print(beat.json()["session_id"], beat.time)
     print("enough", flush=True)
     sys.stdin.readline()
@@ -141,7 +139,7 @@ with ScriptedServer() as server:
 def test_hundreds_of_sessions_beat_in_time() -> None:
     """As many beats a second as a thousand sessions have; the server is a process of its own."""
     count, interval, rounds = 150, 1.5, 2
-    process = start_python("-c", SERVE, str(Path(__file__).parents[1]), str(count * rounds))
+    process = start_python("-c", SERVE, str(count * rounds))
     assert process.stdout is not None
     url = process.stdout.readline().strip()
     settings = Config(base_url=url, api_key="tml-test")

@@ -12,11 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from clients import PARAMS, PROMPT, config, wait_until
-from servers import Reply, ScriptedServer
 
 import tinkex
 from tinkex import Config, ServiceClient
 from tinkex.concurrency.rate_limit_pause import Pause, pause_of
+from tinkex.testing import Reply, TinkerServer
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_a_gate_that_nobody_holds_is_forgotten() -> None:
     assert not is_shut(pause_of(("server", "key")))
 
 
-def test_sessions_share_their_gate_and_the_last_one_takes_it_along(server: ScriptedServer) -> None:
+def test_sessions_share_their_gate_and_the_last_one_takes_it_along(server: TinkerServer) -> None:
     one, other = (tinkex.ServiceClient(config=config(server)) for _ in range(2))
     assert one._session.pause is other._session.pause
     watch = weakref.ref(one._session.pause)
@@ -88,11 +88,11 @@ def test_threads_that_come_at_once_get_the_same_gate(many_switches: None) -> Non
 
 
 @pytest.mark.usefixtures("nothing_left")
-def test_a_pause_holds_only_its_own_identity(server: ScriptedServer) -> None:
+def test_a_pause_holds_only_its_own_identity(server: TinkerServer) -> None:
     configs = [Config(base_url=server.url, api_key=key) for key in ("tml-busy", "tml-free")]
     busy, free = (ServiceClient(config=config, heartbeat_interval=5) for config in configs)
     with busy, free:
-        samplers = [client.create_sampling_client(base_model="base") for client in (busy, free)]
+        samplers = [client.create_sampling_client(base_model="tinkex/byte-lm") for client in (busy, free)]
         server.once("/asample", Reply(429, {}, {"Retry-After": "4"}))
         held = samplers[0].sample(PROMPT, 1, PARAMS)
         server.requests.wait_for("/asample")
@@ -104,11 +104,11 @@ def test_a_pause_holds_only_its_own_identity(server: ScriptedServer) -> None:
 
 
 def test_a_429_pauses_every_sampler_of_that_server_and_key_and_loses_nothing(
-    server: ScriptedServer, service: tinkex.ServiceClient
+    server: TinkerServer, service: tinkex.ServiceClient
 ) -> None:
-    one = service.create_sampling_client(base_model="base")
+    one = service.create_sampling_client(base_model="tinkex/byte-lm")
     with tinkex.ServiceClient(config=config(server)) as other_service:
-        other = other_service.create_sampling_client(base_model="base")
+        other = other_service.create_sampling_client(base_model="tinkex/byte-lm")
         server.once("/asample", Reply(429, {}, {"Retry-After": "1.5"}))  # longer than it would be unasked
         first = one.sample(PROMPT, 1, PARAMS)
         [refused] = server.requests.wait_for("/asample")
@@ -123,11 +123,11 @@ def test_a_429_pauses_every_sampler_of_that_server_and_key_and_loses_nothing(
     assert len(again) == 1, "the same request is sent again"
 
 
-def test_another_key_is_not_paused(server: ScriptedServer, sampler: tinkex.SamplingClient) -> None:
+def test_another_key_is_not_paused(server: TinkerServer, sampler: tinkex.SamplingClient) -> None:
     server.once("/asample", Reply(429, {}, {"Retry-After": "30"}))
     paused = sampler.sample(PROMPT, 1, PARAMS)
     server.requests.wait_for("/asample")
     with tinkex.ServiceClient(config=config(server, api_key="tml-other")) as service:
-        free = service.create_sampling_client(base_model="base")
+        free = service.create_sampling_client(base_model="tinkex/byte-lm")
         assert free.sample(PROMPT, 1, PARAMS).result(60).sequences
     assert not paused.done()

@@ -8,8 +8,7 @@ from concurrent.futures import CancelledError
 from typing import Any
 
 import pytest
-from clients import PARAMS, PROMPT
-from servers import Hang, Reply, ScriptedServer
+from clients import PARAMS, PROMPT, TOKENS
 
 import tinkex
 from tinkex import ServiceClient
@@ -17,16 +16,17 @@ from tinkex.concurrency.executor import DaemonExecutor
 from tinkex.errors import (
     NotFoundError,
 )
+from tinkex.testing import Hang, Reply, TinkerServer
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
-def test_creations_run_in_parallel(server: ScriptedServer, service: ServiceClient) -> None:
+def test_creations_run_in_parallel(server: TinkerServer, service: ServiceClient) -> None:
     hang = Hang()
     server.on("/create_model", hang)
     server.on("/create_sampling_session", hang)
-    futures: list[Any] = [service.create_lora_training_client_async("base") for _ in range(5)]
-    futures += [service.create_sampling_client_async(base_model="base") for _ in range(5)]
+    futures: list[Any] = [service.create_lora_training_client_async("tinkex/byte-lm") for _ in range(5)]
+    futures += [service.create_sampling_client_async(base_model="tinkex/byte-lm") for _ in range(5)]
     server.requests.wait_for("/create_*model", 5)
     server.requests.wait_for("/create_sampling_session", 5)
     assert not any(future.done() for future in futures)
@@ -35,27 +35,27 @@ def test_creations_run_in_parallel(server: ScriptedServer, service: ServiceClien
 
 
 def test_a_child_that_fails_leaves_nothing_and_harms_no_other(
-    server: ScriptedServer, service: ServiceClient
+    server: TinkerServer, service: ServiceClient
 ) -> None:
-    good = service.create_sampling_client(base_model="base")
+    good = service.create_sampling_client(base_model="tinkex/byte-lm")
     server.once("/create_model", Reply(404, {"detail": "no such model"}))
     with pytest.raises(NotFoundError, match="no such model"):
         service.create_lora_training_client("nonesuch")
     assert service.clients() == [good]
-    assert good.sample(PROMPT, 1, PARAMS).result(60).sequences[0].tokens == [1, 2, 3]
+    assert good.sample(PROMPT, 1, PARAMS).result(60).sequences[0].tokens == TOKENS
 
 
 def test_children_nobody_uses_drop_out(service: ServiceClient) -> None:
-    kept = service.create_sampling_client(base_model="base")
-    service.create_sampling_client(base_model="base")
+    kept = service.create_sampling_client(base_model="tinkex/byte-lm")
+    service.create_sampling_client(base_model="tinkex/byte-lm")
     gc.collect()
     assert service.clients() == [kept]
 
 
-def test_a_cancelled_creation_leaves_no_client(server: ScriptedServer, service: ServiceClient) -> None:
+def test_a_cancelled_creation_leaves_no_client(server: TinkerServer, service: ServiceClient) -> None:
     hang = Hang()
     server.on("/create_sampling_session", hang)
-    future = service.create_sampling_client_async(base_model="base")
+    future = service.create_sampling_client_async(base_model="tinkex/byte-lm")
     server.requests.wait_for("/create_sampling_session")
     assert future.cancel()
     hang.release()

@@ -6,19 +6,19 @@ from collections.abc import Iterator
 
 import pytest
 from clients import config
-from servers import ScriptedServer
 
 from tinkex import RestClient
+from tinkex.testing import TinkerServer
 
 
 @pytest.fixture
-def store() -> Iterator[ScriptedServer]:
+def store() -> Iterator[TinkerServer]:
     """Where the signed URLs lead: another server than the one that has the key."""
-    with ScriptedServer() as running:
+    with TinkerServer() as running:
         yield running
 
 
 @pytest.fixture
-def client(server: ScriptedServer) -> Iterator[RestClient]:
+def client(server: TinkerServer) -> Iterator[RestClient]:
     with RestClient(config=config(server, default_headers={"X-Private": "private"})) as running:
         yield running

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 from clients import config
 from file_server import CHECKPOINT, DATA, PATH, Store, contents, fails, give_archive, tar
-from servers import Reply, ScriptedServer
 
 import tinkex
 from tinkex import RestClient, UnsafeDownloadError
+from tinkex.testing import Reply, TinkerServer
 
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_an_archive_where_there_are_no_urls(
-    client: RestClient, server: ScriptedServer, store: ScriptedServer, tmp_path: Path, packed: bool
+    client: RestClient, server: TinkerServer, store: TinkerServer, tmp_path: Path, packed: bool
 ) -> None:
     archive = tar(("./sub/a", DATA), ("empty", b""), packed=packed)
     server.once(f"{CHECKPOINT}/archive", Reply(503, headers={"Retry-After": "0"}), 503)
@@ -66,8 +66,8 @@ MALICIOUS: dict[str, Callable[[], bytes]] = {
 @pytest.mark.parametrize("name", MALICIOUS)
 def test_malicious_archives_are_refused(
     client: RestClient,
-    server: ScriptedServer,
-    store: ScriptedServer,
+    server: TinkerServer,
+    store: TinkerServer,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
@@ -80,10 +80,10 @@ def test_malicious_archives_are_refused(
 
 
 def test_a_link_that_would_give_the_key_to_another_host_is_not_followed(
-    server: ScriptedServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    server: TinkerServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    with ScriptedServer() as other:
+    with TinkerServer() as other:
         link = f"{other.url}/archive?token=tml-test"
         server.on("*/external_weights_urls", 404)
         server.on("*/archive", Reply(302, b"", {"Location": link}))

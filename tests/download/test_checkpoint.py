@@ -11,14 +11,14 @@ import pytest
 from clients import wait_until
 from file_server import DATA, PATH, Store, contents, fails, give_files
 from programs import run_code
-from servers import Hang, Reply, ScriptedServer
 
 import tinkex
 from tinkex import RestClient, UnsafeDownloadError
+from tinkex.testing import Hang, Reply, TinkerServer
 
 
 def test_files_arrive_whole_with_progress(
-    client: RestClient, server: ScriptedServer, store: ScriptedServer, tmp_path: Path
+    client: RestClient, server: TinkerServer, store: TinkerServer, tmp_path: Path
 ) -> None:
     give_files(server, store, ["adapter.safetensors", "sub/config.json"])
     store.on("/0", Store(DATA))
@@ -35,7 +35,7 @@ def test_files_arrive_whole_with_progress(
 
 @pytest.mark.parametrize("end", ["cancel", "close", "progress"])
 def test_an_ended_download_leaves_nothing(
-    client: RestClient, server: ScriptedServer, store: ScriptedServer, tmp_path: Path, end: str
+    client: RestClient, server: TinkerServer, store: TinkerServer, tmp_path: Path, end: str
 ) -> None:
     give_files(server, store, ["a", "b"])
     store.on("/0", Store(DATA))
@@ -63,7 +63,7 @@ def test_an_ended_download_leaves_nothing(
 
 
 def test_a_folder_that_is_there(
-    client: RestClient, server: ScriptedServer, store: ScriptedServer, tmp_path: Path
+    client: RestClient, server: TinkerServer, store: TinkerServer, tmp_path: Path
 ) -> None:
     give_files(server, store, ["a"])
     store.on("/0", Store(DATA))
@@ -88,7 +88,7 @@ def test_a_folder_that_is_there(
 
 @pytest.mark.parametrize("announced", [False, True])
 def test_files_beyond_the_limit_are_refused(
-    client: RestClient, server: ScriptedServer, store: ScriptedServer, tmp_path: Path, announced: bool
+    client: RestClient, server: TinkerServer, store: TinkerServer, tmp_path: Path, announced: bool
 ) -> None:
     give_files(server, store, ["a", "./b"])
     for path in ("/0", "/1"):
@@ -101,7 +101,7 @@ def test_files_beyond_the_limit_are_refused(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on file sizes")
-def test_a_full_disk_leaves_nothing(server: ScriptedServer, store: ScriptedServer, tmp_path: Path) -> None:
+def test_a_full_disk_leaves_nothing(server: TinkerServer, store: TinkerServer, tmp_path: Path) -> None:
     give_files(server, store, ["a", "b"])
     store.on("/0", Store(b"small"))
     store.on("/1", Store(DATA))
@@ -121,7 +121,7 @@ def test_a_full_disk_leaves_nothing(server: ScriptedServer, store: ScriptedServe
 
 
 def test_a_process_that_ends_in_the_middle_leaves_nothing(
-    server: ScriptedServer, store: ScriptedServer, tmp_path: Path
+    server: TinkerServer, store: TinkerServer, tmp_path: Path
 ) -> None:
     give_files(server, store, ["a", "b"])
     store.on("/0", Store(DATA))

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from file_server import DATA, PATH, Store, fails, give_files
-from servers import ScriptedServer
 
 import tinkex
 from tinkex import RestClient
+from tinkex.testing import TinkerServer
 
 
 @pytest.mark.parametrize(
@@ -26,8 +26,8 @@ from tinkex import RestClient
 )
 def test_what_does_not_match_its_digest_is_not_kept(
     client: RestClient,
-    server: ScriptedServer,
-    store: ScriptedServer,
+    server: TinkerServer,
+    store: TinkerServer,
     tmp_path: Path,
     headers: Mapping[str, str],
 ) -> None:

@@ -10,23 +10,23 @@ from typing import Any
 
 import pytest
 from file_server import DATA, PATH, Store, contents, fails, give_files
-from servers import Hang, Reply, Request, Reset, ScriptedServer
 
 import tinkex
 from tinkex import RestClient
+from tinkex.testing import Hang, Reply, Request, Reset, TinkerServer
 
 
 def test_a_broken_download_goes_on_where_it_stopped(
-    client: RestClient, server: ScriptedServer, store: ScriptedServer, tmp_path: Path
+    client: RestClient, server: TinkerServer, store: TinkerServer, tmp_path: Path
 ) -> None:
     give_files(server, store, ["a"])
     digest = base64.b64encode(hashlib.sha256(DATA).digest()).decode()
     store.on("/0", Store(DATA, breaks=7, Repr_Digest=f"sha-256=:{digest}:"))
-    store.once("/0", Reset(), 503, Hang(then=Reset()))
+    hang = Hang(then=Reset())
+    store.once("/0", Reset(), 503, hang)
     future = client.download_checkpoint(PATH, tmp_path / "out")
     store.requests.wait_for("/0", 3)
-    for hang in list(store._hanging):
-        hang.release()
+    hang.release()
     future.result(60)
     assert contents(tmp_path / "out") == {"a": DATA}
     ranges = [request.headers.get("range") for request in store.requests]
@@ -37,7 +37,7 @@ def test_a_broken_download_goes_on_where_it_stopped(
 
 @pytest.mark.parametrize("changed", [False, True])
 def test_a_server_that_cannot_go_on_starts_over(
-    client: RestClient, server: ScriptedServer, store: ScriptedServer, tmp_path: Path, changed: bool
+    client: RestClient, server: TinkerServer, store: TinkerServer, tmp_path: Path, changed: bool
 ) -> None:
     give_files(server, store, ["a"])
     store.once("/0", Store(b"x" * 1000 if changed else DATA, breaks=1))
@@ -50,7 +50,7 @@ def test_a_server_that_cannot_go_on_starts_over(
 
 @pytest.mark.parametrize("wrong", [416, Reply(206, DATA[:10], {"Content-Range": "bytes 0-9/10"})])
 def test_another_part_than_asked_for_is_not_taken(
-    client: RestClient, server: ScriptedServer, store: ScriptedServer, tmp_path: Path, wrong: Any
+    client: RestClient, server: TinkerServer, store: TinkerServer, tmp_path: Path, wrong: Any
 ) -> None:
     give_files(server, store, ["a"])
     store.once("/0", Store(DATA, breaks=1), wrong)
@@ -60,7 +60,7 @@ def test_another_part_than_asked_for_is_not_taken(
 
 
 def test_a_download_that_gets_no_further_fails_without_its_signature(
-    client: RestClient, server: ScriptedServer, store: ScriptedServer, tmp_path: Path
+    client: RestClient, server: TinkerServer, store: TinkerServer, tmp_path: Path
 ) -> None:
     give_files(server, store, ["a", "b"])
     store.on("/0", Store(DATA))
@@ -71,7 +71,7 @@ def test_a_download_that_gets_no_further_fails_without_its_signature(
 
 
 def test_a_refused_file_ends_the_others_at_once(
-    client: RestClient, server: ScriptedServer, store: ScriptedServer, tmp_path: Path
+    client: RestClient, server: TinkerServer, store: TinkerServer, tmp_path: Path
 ) -> None:
     give_files(server, store, ["a", "b"])
     store.on("/0", Hang())
@@ -82,7 +82,7 @@ def test_a_refused_file_ends_the_others_at_once(
 
 
 def test_several_files_come_at_a_time(
-    client: RestClient, server: ScriptedServer, store: ScriptedServer, tmp_path: Path
+    client: RestClient, server: TinkerServer, store: TinkerServer, tmp_path: Path
 ) -> None:
     give_files(server, store, [f"file{number}" for number in range(6)])
     meeting = threading.Barrier(2)

@@ -12,13 +12,13 @@ import pytest
 from file_server import DATA, PATH, give_files, tar
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from servers import Reply, ScriptedServer
 
 import tinkex
 from tinkex import RestClient
 from tinkex.config import Config
 from tinkex.download.archives import unpack
 from tinkex.download.paths import UnsafeDownloadError, inside
+from tinkex.testing import Reply, TinkerServer
 
 ARCHIVES = [
     tar(("a", b"x" * 700), ("b/c", b"y")),
@@ -97,7 +97,7 @@ ODD_ANSWERS = {
 
 @pytest.mark.parametrize("answer", ODD_ANSWERS.values(), ids=ODD_ANSWERS)
 def test_an_odd_answer_ends_a_download_soon(
-    server: ScriptedServer, store: ScriptedServer, tmp_path: Path, answer: Reply
+    server: TinkerServer, store: TinkerServer, tmp_path: Path, answer: Reply
 ) -> None:
     give_files(server, store, ["a"])
     store.on("/0", answer)
@@ -142,7 +142,7 @@ def test_an_odd_answer_ends_a_download_soon(
     ],
 )
 def test_a_link_that_leads_nowhere_is_not_tried_again(
-    server: ScriptedServer, client: RestClient, tmp_path: Path, url: str
+    server: TinkerServer, client: RestClient, tmp_path: Path, url: str
 ) -> None:
     server.on("*/external_weights_urls", {"urls": {"a": url}, "expires": "2099-01-01T00:00:00Z"})
     with pytest.raises(tinkex.APIConnectionError, match="leads nowhere"):
@@ -150,7 +150,7 @@ def test_a_link_that_leads_nowhere_is_not_tried_again(
 
 
 def test_the_wait_for_an_archive_is_bounded(
-    server: ScriptedServer, store: ScriptedServer, tmp_path: Path
+    server: TinkerServer, store: TinkerServer, tmp_path: Path
 ) -> None:
     busy = Reply(503, {}, {"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT"})
     server.once("*/archive", busy, busy, Reply(302, b"", {"Location": f"{store.url}/0"}))

@@ -7,23 +7,23 @@ from typing import Any
 
 import pytest
 from file_server import DATA, PATH, Store, contents, give_files, tar
-from servers import Reply, Request, ScriptedServer
 
 import tinkex
 from tinkex import RestClient
+from tinkex.testing import Reply, Request, TinkerServer
 
 
 def test_signed_urls_get_nothing_of_ours(
     client: RestClient,
-    server: ScriptedServer,
-    store: ScriptedServer,
+    server: TinkerServer,
+    store: TinkerServer,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     give_files(server, store, ["a"])
-    with ScriptedServer() as elsewhere:
+    with TinkerServer() as elsewhere:
         redirect = {"Location": f"{elsewhere.url}/0?signature=2", "Set-Cookie": "a=b"}
         store.on("/0", Reply(302, b"", redirect))
         elsewhere.on("/0", Store(b"data"))
@@ -36,7 +36,7 @@ def test_signed_urls_get_nothing_of_ours(
 
 
 def test_an_expired_link_is_renewed(
-    client: RestClient, server: ScriptedServer, store: ScriptedServer, tmp_path: Path
+    client: RestClient, server: TinkerServer, store: TinkerServer, tmp_path: Path
 ) -> None:
     links = iter(range(10))
 
@@ -55,7 +55,7 @@ def test_an_expired_link_is_renewed(
 
 
 def test_servers_that_know_no_kinds_are_asked_by_name_for_samplers_only(
-    client: RestClient, server: ScriptedServer, store: ScriptedServer, tmp_path: Path
+    client: RestClient, server: TinkerServer, store: TinkerServer, tmp_path: Path
 ) -> None:
     server.on("/training_runs/r/checkpoints/n/archive", Reply(302, headers={"Location": "/api/v1/archive"}))
     server.on("/archive", Store(tar(("a", b"data"))))

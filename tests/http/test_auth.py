@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import Reply, Request, ScriptedServer
 
 from tinkex import Config, ServiceClient
 from tinkex.errors import AuthenticationError, ConfigError, TinkerError
 from tinkex.http.auth import RenewedCredential
 from tinkex.http.transport import Transport
+from tinkex.testing import Reply, Request, TinkerServer
 
 KEY = "tml-very-secret-key"
 
@@ -38,7 +38,7 @@ def jwt(number: int, life: float = 3600.0, age: float = 0.0) -> str:
 class Exchange:
     """The ``/auth/token`` of a server: hands out numbered tokens and knows which it takes."""
 
-    def __init__(self, server: ScriptedServer) -> None:
+    def __init__(self, server: TinkerServer) -> None:
         self.numbers = itertools.count(1)
         self.taken: set[str] = set()
         self.life = 3600.0
@@ -54,18 +54,18 @@ class Exchange:
         return Reply(200, {"jwt": token}, delay=self.delay)
 
     def check(self, request: Request) -> Reply | None:
-        if request.headers["x-api-key"] in self.taken:
+        if request.secrets["x-api-key"] in self.taken:
             return None
         return Reply(401, {"detail": "stale"}, {"WWW-Authenticate": 'Bearer error="invalid_token"'})
 
 
 @pytest.fixture
-def exchange(server: ScriptedServer) -> Exchange:
+def exchange(server: TinkerServer) -> Exchange:
     return Exchange(server)
 
 
 @pytest.fixture
-def transport(server: ScriptedServer) -> Iterator[Transport]:
+def transport(server: TinkerServer) -> Iterator[Transport]:
     transport = Transport(Config(base_url=server.url, api_key=KEY, retry_delay=0.01, max_tries=3))
     yield transport
     transport.close()
@@ -75,23 +75,21 @@ def ask(transport: Transport) -> None:
     transport.request("GET", CAPABILITIES)
 
 
-def test_the_key_is_exchanged_where_the_server_wants_it(server: ScriptedServer, exchange: Exchange) -> None:
+def test_the_key_is_exchanged_where_the_server_wants_it(server: TinkerServer, exchange: Exchange) -> None:
     with ServiceClient(base_url=server.url, api_key=KEY, heartbeat_interval=0.05) as service:
         service.get_server_capabilities()
         server.requests.wait_for("/session_heartbeat", 2)
     [exchanged] = server.requests.to("/auth/token")
-    assert exchanged.headers["x-api-key"] == KEY
+    assert exchanged.secrets["x-api-key"] == KEY
     assert exchanged.json() == {}
     for request in server.requests:
         if request.path.endswith(("/client/config", "/auth/token")):
-            assert request.headers["x-api-key"] == KEY
+            assert request.secrets["x-api-key"] == KEY
         else:
-            assert request.headers["x-api-key"] in exchange.taken
+            assert request.secrets["x-api-key"] in exchange.taken
 
 
-def test_one_exchange_for_32_threads(
-    server: ScriptedServer, exchange: Exchange, transport: Transport
-) -> None:
+def test_one_exchange_for_32_threads(server: TinkerServer, exchange: Exchange, transport: Transport) -> None:
     exchange.delay = 0.1
     transport.use_jwt()
     gate = threading.Barrier(32)
@@ -106,7 +104,7 @@ def test_one_exchange_for_32_threads(
 
 
 def test_a_refused_token_is_exchanged_once_for_all_and_the_request_replayed(
-    server: ScriptedServer, exchange: Exchange, transport: Transport
+    server: TinkerServer, exchange: Exchange, transport: Transport
 ) -> None:
     transport.use_jwt()
     ask(transport)
@@ -118,7 +116,7 @@ def test_a_refused_token_is_exchanged_once_for_all_and_the_request_replayed(
 
 
 def test_a_token_that_is_refused_again_is_an_error(
-    server: ScriptedServer, exchange: Exchange, transport: Transport
+    server: TinkerServer, exchange: Exchange, transport: Transport
 ) -> None:
     stale = Reply(401, {"detail": "no"}, {"WWW-Authenticate": 'Bearer error="invalid_token"'})
     server.on(CAPABILITIES, stale)
@@ -129,7 +127,7 @@ def test_a_token_that_is_refused_again_is_an_error(
 
 
 def test_other_refusals_are_not_replayed(
-    server: ScriptedServer, exchange: Exchange, transport: Transport
+    server: TinkerServer, exchange: Exchange, transport: Transport
 ) -> None:
     server.on(CAPABILITIES, 401)
     transport.use_jwt()
@@ -156,7 +154,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def test_a_token_is_renewed_after_half_its_life(
-    server: ScriptedServer, exchange: Exchange, transport: Transport, clock: Clock
+    server: TinkerServer, exchange: Exchange, transport: Transport, clock: Clock
 ) -> None:
     transport.use_jwt()
     for ahead, exchanges in ((0.0, 1), (0.4, 1), (0.56, 2)):
@@ -168,7 +166,7 @@ def test_a_token_is_renewed_after_half_its_life(
 
 
 def test_while_a_token_holds_a_failed_renewal_stops_nobody(
-    server: ScriptedServer, exchange: Exchange, transport: Transport, clock: Clock
+    server: TinkerServer, exchange: Exchange, transport: Transport, clock: Clock
 ) -> None:
     transport.use_jwt()
     ask(transport)
@@ -182,7 +180,7 @@ def test_while_a_token_holds_a_failed_renewal_stops_nobody(
 
 @pytest.mark.parametrize("old_when_given", [True, False])
 def test_a_token_about_to_end_is_not_used(
-    server: ScriptedServer, exchange: Exchange, transport: Transport, clock: Clock, old_when_given: bool
+    server: TinkerServer, exchange: Exchange, transport: Transport, clock: Clock, old_when_given: bool
 ) -> None:
     if old_when_given:
         exchange.age = exchange.life - 30
@@ -253,15 +251,15 @@ def python(code: str) -> str:
     return f'"{sys.executable}" -c "{code}"'
 
 
-def test_a_command_gives_the_credential(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_gives_the_credential(server: TinkerServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINKER_CREDENTIAL_CMD", python("print('tml-from-a-command')"))
     with ServiceClient(base_url=server.url, heartbeat_interval=5):
         pass
-    assert {request.headers["x-api-key"] for request in server.requests} == {"tml-from-a-command"}
+    assert {request.secrets["x-api-key"] for request in server.requests} == {"tml-from-a-command"}
 
 
 def test_a_command_is_run_once_and_again_when_its_token_is_refused(
-    server: ScriptedServer, tmp_path: Path
+    server: TinkerServer, tmp_path: Path
 ) -> None:
     runs = tmp_path / "runs"
     script = tmp_path / "script.py"
@@ -274,13 +272,13 @@ def test_a_command_is_run_once_and_again_when_its_token_is_refused(
     with ServiceClient(config=config, heartbeat_interval=5) as service:
         server.once(CAPABILITIES, stale)
         service.get_server_capabilities()
-    keys = [request.headers["x-api-key"] for request in server.requests.to(CAPABILITIES)]
+    keys = [request.secrets["x-api-key"] for request in server.requests.to(CAPABILITIES)]
     assert keys == ["tml-1", "tml-2"]
     assert runs.read_text(encoding="utf-8") == "xx"
 
 
 @pytest.mark.parametrize("code", ["import sys; print('tml-leak'); sys.exit(3)", "print()"])
-def test_a_command_that_fails_is_named_but_not_its_output(server: ScriptedServer, code: str) -> None:
+def test_a_command_that_fails_is_named_but_not_its_output(server: TinkerServer, code: str) -> None:
     config = Config(base_url=server.url, credential_cmd=python(code))
     with pytest.raises(ConfigError, match="credential command") as caught:
         ServiceClient(config=config)

@@ -14,11 +14,11 @@ import pytest
 import requests
 from clients import PARAMS, PROMPT, config
 from raw_server import head, raw_server
-from servers import Reply, ScriptedServer
 
 import tinkex
 from tinkex import Config
 from tinkex.http.transport import Transport
+from tinkex.testing import Reply, TinkerServer
 
 MB = 1 << 20
 WORDS = json.dumps({"long": "x" * 5000}).encode()
@@ -131,7 +131,7 @@ def test_memory_is_not_taken_for_what_is_only_announced(answer: list[bytes]) -> 
 
 
 @pytest.mark.parametrize("status", [400, 409])
-def test_a_refusal_with_damaged_content_is_still_a_refusal(server: ScriptedServer, status: int) -> None:
+def test_a_refusal_with_damaged_content_is_still_a_refusal(server: TinkerServer, status: int) -> None:
     transport = Transport(config(server, max_tries=1))
     server.on("/x", Reply(status, b"no gzip", {"Content-Encoding": "gzip"}))
     with pytest.raises(tinkex.APIStatusError) as caught:
@@ -152,7 +152,7 @@ def test_a_refusal_with_damaged_content_is_still_a_refusal(server: ScriptedServe
     ids=["gzip", "x-gzip", "deflate", "identity", "empty gzip"],
 )
 def test_compressed_answers_are_read(
-    server: ScriptedServer, transport: Transport, content: bytes, encoding: str
+    server: TinkerServer, transport: Transport, content: bytes, encoding: str
 ) -> None:
     server.on("/x", Reply(200, content, {"Content-Encoding": encoding}))
     assert transport.request("GET", "/x").content == (WORDS if content else b"")
@@ -161,7 +161,7 @@ def test_compressed_answers_are_read(
 @pytest.mark.parametrize("size", [0, 1, MB - 1, MB, MB + 1, 3 * MB, 16 * MB])
 @pytest.mark.parametrize("encoding", ["", "gzip"])
 def test_all_of_an_answer_is_read(
-    server: ScriptedServer, transport: Transport, size: int, encoding: str
+    server: TinkerServer, transport: Transport, size: int, encoding: str
 ) -> None:
     content = b"0123456789abcdef" * (size // 16) + b"x" * (size % 16)
     server.on(
@@ -183,9 +183,10 @@ def test_chunked_answers_are_read() -> None:
         transport.close()
 
 
-def test_results_have_a_limit_of_their_own(server: ScriptedServer) -> None:
+def test_results_have_a_limit_of_their_own(server: TinkerServer) -> None:
+    server.on("/client/config", {})
     service = tinkex.ServiceClient(config=config(server, max_message_bytes=500, max_result_bytes=100_000))
-    sampler = service.create_sampling_client(base_model="base")
+    sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
     sequence = {"tokens": list(range(1000)), "stop_reason": "length"}
     server.once("/retrieve_future", {"sequences": [sequence]})
     assert len(sampler.sample(PROMPT, 1, PARAMS).result(60).sequences[0].tokens) == 1000
@@ -195,10 +196,10 @@ def test_results_have_a_limit_of_their_own(server: ScriptedServer) -> None:
     service.close()
 
 
-def test_a_result_that_is_too_large_is_refused_by_the_name_of_the_setting(server: ScriptedServer) -> None:
+def test_a_result_that_is_too_large_is_refused_by_the_name_of_the_setting(server: TinkerServer) -> None:
     settings = config(server, max_result_bytes=1000, outage_timeout=0.2)
     service = tinkex.ServiceClient(config=settings)
-    sampler = service.create_sampling_client(base_model="base")
+    sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
     server.on("/retrieve_future", Reply(200, b" " * 1001))
     with pytest.raises(tinkex.TinkerError, match="max_result_bytes"):
         sampler.sample(PROMPT, 1, PARAMS).result(60)
@@ -230,7 +231,7 @@ def test_an_instrumented_answer_is_bounded_too(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_an_instrumented_call_follows_no_redirect(
-    server: ScriptedServer, transport: Transport, monkeypatch: pytest.MonkeyPatch
+    server: TinkerServer, transport: Transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = requests.Session.send
     monkeypatch.setattr(requests.Session, "send", functools.wraps(plain)(lambda *a, **k: plain(*a, **k)))

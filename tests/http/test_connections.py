@@ -11,14 +11,14 @@ from collections.abc import Iterator
 
 import pytest
 from clients import client_of
-from servers import Hang, Reply, Request, ScriptedServer
 
 import tinkex
 from tinkex import Config, ServiceClient, metrics
 from tinkex.http.transport import Transport
+from tinkex.testing import Hang, Reply, Request, TinkerServer
 
 
-def test_closing_ends_a_request_in_flight_at_once(server: ScriptedServer, transport: Transport) -> None:
+def test_closing_ends_a_request_in_flight_at_once(server: TinkerServer, transport: Transport) -> None:
     server.on("/x", Hang())
     errors: list[BaseException] = []
 
@@ -56,13 +56,13 @@ def test_nobody_listening_is_known_within_a_second_and_named() -> None:
     assert not caught.value.sent
 
 
-def test_connections_are_kept_and_used_again(server: ScriptedServer, transport: Transport) -> None:
+def test_connections_are_kept_and_used_again(server: TinkerServer, transport: Transport) -> None:
     for _ in range(20):
         transport.request("GET", "/healthz")
     assert {request.connection for request in server.requests} == {1}
 
 
-def test_a_proxy_is_used_for_the_server(server: ScriptedServer) -> None:
+def test_a_proxy_is_used_for_the_server(server: TinkerServer) -> None:
     def answer(request: Request) -> Reply:
         return Reply(200, {"asked_for": request.path})
 
@@ -72,8 +72,8 @@ def test_a_proxy_is_used_for_the_server(server: ScriptedServer) -> None:
 
 
 @pytest.mark.usefixtures("nothing_left")
-def test_proxies_are_each_clients_own(server: ScriptedServer) -> None:
-    with ScriptedServer() as proxy:
+def test_proxies_are_each_clients_own(server: TinkerServer) -> None:
+    with TinkerServer() as proxy:
         proxied = Config(
             base_url="http://tinker.invalid", api_key="tml-test", proxies={"http": proxy.url}, max_tries=1
         )

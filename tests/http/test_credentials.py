@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 from clients import PARAMS, PROMPT, client_of, config
 from raw_server import raw_server
-from servers import Reply, Request, Reset, ScriptedServer
 
 import tinkex
 from tinkex import Config, RestClient, metrics
@@ -24,6 +23,7 @@ from tinkex.config import credentials_path
 from tinkex.http.request import Request as HTTPRequest
 from tinkex.http.response import Response
 from tinkex.http.transport import Transport
+from tinkex.testing import Reply, Request, Reset, TinkerServer
 
 SECRET = "s3cr3tpart"
 KEY = f"tml-{SECRET}"
@@ -73,14 +73,14 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("code", COMMANDS.values(), ids=COMMANDS)
-def test_a_command_prints_one_word(server: ScriptedServer, code: str) -> None:
+def test_a_command_prints_one_word(server: TinkerServer, code: str) -> None:
     settings = config(server, api_key=None, credential_cmd=command(code))
     error = refused(lambda: tinkex.ServiceClient(config=settings), tinkex.ConfigError)
     assert "credential command" in str(error)
     assert len(server.requests) == 0
 
 
-def test_a_command_that_hangs_is_given_up(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_that_hangs_is_given_up(server: TinkerServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tinkex.http.auth.COMMAND_TIMEOUT", 0.5)
     code = f"import time; print('{ODD}', flush=True); time.sleep(20)"
     settings = config(server, api_key=None, credential_cmd=command(code))
@@ -119,7 +119,7 @@ def test_the_name_of_a_default_header_is_a_token(name: Any) -> None:
         Config(api_key=KEY, default_headers={name: "x"})
 
 
-def test_a_default_header_may_be_latin_1(server: ScriptedServer) -> None:
+def test_a_default_header_may_be_latin_1(server: TinkerServer) -> None:
     transport = Transport(config(server, default_headers={"X-Name": "Jürgen"}))
     transport.request("GET", "/healthz")
     transport.close()
@@ -170,20 +170,20 @@ ANSWERS |= {
 
 
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
-def test_a_jwt_is_one_word(server: ScriptedServer, transport: Transport, answer: bytes) -> None:
+def test_a_jwt_is_one_word(server: TinkerServer, transport: Transport, answer: bytes) -> None:
     server.on("/auth/token", Reply(200, answer))
     transport.use_jwt()
     refused(lambda: transport.request("GET", "/healthz"), tinkex.APIResponseValidationError)
     assert server.requests.to("/healthz") == []
 
 
-def test_a_server_may_give_back_the_jwt_that_it_was_sent(server: ScriptedServer) -> None:
-    server.on("/auth/token", lambda request: {"jwt": request.headers["x-api-key"]})
+def test_a_server_may_give_back_the_jwt_that_it_was_sent(server: TinkerServer) -> None:
+    server.on("/auth/token", lambda request: {"jwt": request.secrets["x-api-key"]})
     transport = Transport(config(server, api_key=f"eyJ{SECRET}"))
     transport.use_jwt()
     transport.request("GET", "/healthz")
     transport.close()
-    assert server.requests.to("/healthz")[0].headers["x-api-key"] == f"eyJ{SECRET}"
+    assert server.requests.to("/healthz")[0].secrets["x-api-key"] == f"eyJ{SECRET}"
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_a_server_may_give_back_the_jwt_that_it_was_sent(server: ScriptedServer)
         {"sub": None, "org_id": "o"}, {"sub": "u", "org_id": "o", "email": {}}, {"sub": "\ud800", "org_id": "o"},
     ],
 )  # fmt: skip
-def test_odd_claims_say_nothing_of_a_caller(server: ScriptedServer, claims: Any) -> None:
+def test_odd_claims_say_nothing_of_a_caller(server: TinkerServer, claims: Any) -> None:
     token = f"eyJ.{base64.urlsafe_b64encode(json.dumps(claims).encode()).decode()}.x"
     with (
         RestClient(config=config(server, api_key=token)) as client,
@@ -206,18 +206,18 @@ def test_odd_claims_say_nothing_of_a_caller(server: ScriptedServer, claims: Any)
 
 
 def echo(request: Request) -> str:
-    return request.headers["x-api-key"]
+    return request.secrets["x-api-key"]
 
 
 @pytest.fixture(params=[KEY, ODD])
-def settings(request: pytest.FixtureRequest, server: ScriptedServer) -> Config:
+def settings(request: pytest.FixtureRequest, server: TinkerServer) -> Config:
     if request.param == KEY:
         return config(server, api_key=KEY, max_tries=1)
     return config(server, api_key=None, credential_cmd=command(f"print('{ODD}')"), max_tries=1)
 
 
 @pytest.mark.parametrize("status", [200, 201, 302, 400, 401, 404, 500])
-def test_a_key_in_an_answer_is_hidden(server: ScriptedServer, settings: Config, status: int) -> None:
+def test_a_key_in_an_answer_is_hidden(server: TinkerServer, settings: Config, status: int) -> None:
     server.on(
         "/get_server_capabilities",
         lambda request: Reply(
@@ -230,15 +230,15 @@ def test_a_key_in_an_answer_is_hidden(server: ScriptedServer, settings: Config, 
         refused(lambda: client.get_server_capabilities().result(60), tinkex.APIError)
 
 
-def test_a_key_in_a_failed_result_is_hidden(server: ScriptedServer, settings: Config) -> None:
+def test_a_key_in_a_failed_result_is_hidden(server: TinkerServer, settings: Config) -> None:
     server.on("/retrieve_future", lambda request: {"error": f"you sent {echo(request)}", "category": "user"})
     with tinkex.ServiceClient(config=settings) as service:
-        sampler = service.create_sampling_client(base_model="base")
+        sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
         error = refused(lambda: sampler.sample(PROMPT, 1, PARAMS).result(60), tinkex.RequestFailedError)
     assert "[hidden]" in str(error)
 
 
-def test_a_key_in_a_value_of_the_wrong_type_is_hidden(server: ScriptedServer, settings: Config) -> None:
+def test_a_key_in_a_value_of_the_wrong_type_is_hidden(server: TinkerServer, settings: Config) -> None:
     server.on("/client/config", lambda request: {"fwdbwd_max_chunk_len": echo(request)})
     error = refused(lambda: tinkex.ServiceClient(config=settings), tinkex.APIResponseValidationError)
     assert "fwdbwd_max_chunk_len" in str(error)
@@ -279,7 +279,7 @@ def test_a_key_in_a_status_line_is_hidden(
 
 
 def test_a_key_in_the_id_of_an_answer_is_hidden_from_hooks_and_the_log(
-    server: ScriptedServer, settings: Config, caplog: pytest.LogCaptureFixture
+    server: TinkerServer, settings: Config, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     server.on("/healthz", lambda request: Reply(200, {}, {"X-Request-Id": echo(request)}))
@@ -297,12 +297,12 @@ def test_a_key_in_the_id_of_an_answer_is_hidden_from_hooks_and_the_log(
     assert SECRET not in repr(told)
 
 
-def test_an_answer_shows_none_of_its_content(server: ScriptedServer, transport: Transport) -> None:
+def test_an_answer_shows_none_of_its_content(server: TinkerServer, transport: Transport) -> None:
     response = transport.request("GET", "/healthz")
-    assert repr(response) == "Response(200, 16 bytes)"
+    assert repr(response) == "Response(200, 15 bytes)"
 
 
-def test_an_error_can_be_pickled(server: ScriptedServer) -> None:
+def test_an_error_can_be_pickled(server: TinkerServer) -> None:
     server.on("/client/config", {"fwdbwd_max_chunk_len": "many"})
     with pytest.raises(tinkex.APIResponseValidationError) as caught:
         client_of(server)
@@ -311,7 +311,7 @@ def test_an_error_can_be_pickled(server: ScriptedServer) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="cat")
 def test_a_credential_that_fails_between_two_tries_leaves_the_outcome_of_the_first_unknown(
-    server: ScriptedServer, tmp_path: Path
+    server: TinkerServer, tmp_path: Path
 ) -> None:
     """A JWT that expires in less than a minute is fetched anew for each try."""
     claims = json.dumps({"iat": 0, "exp": time.time() + 30}).encode()
@@ -324,7 +324,7 @@ def test_a_credential_that_fails_between_two_tries_leaves_the_outcome_of_the_fir
 
     settings = config(server, api_key=None, credential_cmd=f"cat '{key}'")
     with tinkex.ServiceClient(config=settings) as service:
-        training = service.create_lora_training_client("base")
+        training = service.create_lora_training_client("tinkex/byte-lm")
         server.once("/optim_step", lose)
         with pytest.raises(tinkex.ClientPoisonedError, match="no credential for another try"):
             training.optim_step().result(60)

@@ -10,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from clients import config, wait_until
-from servers import Reply, ScriptedServer
 
 import tinkex
 from tinkex import Config
 from tinkex.http import trouble
 from tinkex.http.transport import Transport
 from tinkex.http.trouble import trouble_with
+from tinkex.testing import Reply, TinkerServer
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_a_server_that_starts_later_is_waited_for(
     with ThreadPoolExecutor(1) as thread:
         making = thread.submit(tinkex.ServiceClient, config=settings)
         wait_until(lambda: bool(caplog.records) or making.done())
-        with ScriptedServer(port), making.result(60) as service:
+        with TinkerServer(port), making.result(60) as service:
             assert service.session_id
             assert known.cause is None
     assert re.search(r"trying for another [1-6]\d s", caplog.records[0].getMessage())
@@ -78,7 +78,7 @@ def test_patience_ends_and_says_so_in_time(
 
 def test_a_server_that_has_answered_once_gets_the_usual_tries(port: int) -> None:
     transport = Transport(patient(port, 600.0))
-    with ScriptedServer(port):
+    with TinkerServer(port):
         transport.request("GET", "/healthz")
     began = time.monotonic()
     with pytest.raises(tinkex.APIConnectionError):
@@ -87,7 +87,7 @@ def test_a_server_that_has_answered_once_gets_the_usual_tries(port: int) -> None
     transport.close()
 
 
-def test_a_refusal_and_a_lost_answer_are_no_reason_to_wait(server: ScriptedServer) -> None:
+def test_a_refusal_and_a_lost_answer_are_no_reason_to_wait(server: TinkerServer) -> None:
     server.on("/client/config", Reply(403, {"detail": "not you"}))
     with pytest.raises(tinkex.PermissionDeniedError):
         tinkex.ServiceClient(config=config(server, first_contact_timeout=600.0))

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from json_values import VALUES
-from servers import Reply, ScriptedServer
 
 import tinkex
 from tinkex.download.digests import digest_of
@@ -24,6 +23,7 @@ from tinkex.http.request import Request
 from tinkex.http.response import Response
 from tinkex.http.retry import retry_after
 from tinkex.http.transport import Transport
+from tinkex.testing import Reply, TinkerServer
 
 LONGEST_WAIT = 10_000_000_000.0
 PAIR = json.dumps("😀").encode()
@@ -178,7 +178,7 @@ def test_any_claims_give_a_life_to_a_credential(exp: Any, iat: Any, other: Any) 
     ),
 )
 def test_any_answer_to_a_request_is_typed(
-    server: ScriptedServer, transport: Transport, status: int, content: bytes, headers: dict[str, str]
+    server: TinkerServer, transport: Transport, status: int, content: bytes, headers: dict[str, str]
 ) -> None:
     server.on("/x", Reply(status, content, headers))
     try:

@@ -6,16 +6,16 @@ import time
 from email.utils import formatdate
 
 import pytest
-from servers import Reply, Reset, ScriptedServer
 
 import tinkex
 from tinkex.http.retry import backoff, retry_after
 from tinkex.http.transport import Transport
+from tinkex.testing import Reply, Reset, TinkerServer
 
 
 @pytest.mark.parametrize("trouble", [408, 409, 429, 500, 503, Reset(), Reset(before=True)])
 def test_what_may_pass_is_tried_again_under_the_same_idempotency_key(
-    server: ScriptedServer, transport: Transport, trouble: object
+    server: TinkerServer, transport: Transport, trouble: object
 ) -> None:
     transport.request("GET", "/healthz")
     server.once("/optim_step", trouble, trouble, {"fine": True})  # type: ignore[arg-type]
@@ -24,11 +24,11 @@ def test_what_may_pass_is_tried_again_under_the_same_idempotency_key(
     assert len(tries) == 3
     assert len({request.headers["x-idempotency-key"] for request in tries}) == 1
     if trouble != Reset(before=True):
-        assert {request.body for request in tries} == {b'{"a": 1}'}
+        assert {request.content for request in tries} == {b'{"a": 1}'}
 
 
 def test_the_tries_are_bounded_and_the_last_answer_is_the_error(
-    server: ScriptedServer, transport: Transport
+    server: TinkerServer, transport: Transport
 ) -> None:
     server.on("/x", Reply(503, b"<html>down</html>"))
     with pytest.raises(tinkex.InternalServerError) as caught:
@@ -37,14 +37,14 @@ def test_the_tries_are_bounded_and_the_last_answer_is_the_error(
     assert len(server.requests.to("/x")) == 4
 
 
-def test_the_server_may_say_that_a_retry_is_useless(server: ScriptedServer, transport: Transport) -> None:
+def test_the_server_may_say_that_a_retry_is_useless(server: TinkerServer, transport: Transport) -> None:
     server.on("/x", Reply(409, {}, {"x-should-retry": "false"}))
     with pytest.raises(tinkex.ConflictError):
         transport.request("POST", "/x", b"{}")
     assert len(server.requests.to("/x")) == 1
 
 
-def test_retry_after_is_waited_for(server: ScriptedServer, transport: Transport) -> None:
+def test_retry_after_is_waited_for(server: TinkerServer, transport: Transport) -> None:
     server.once("/x", Reply(429, {}, {"Retry-After": "0.3"}), Reply(429, {}, {"retry-after-ms": "200"}))
     server.on("/x", {})
     transport.request("POST", "/x", b"{}")

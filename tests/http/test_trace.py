@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from clients import config
 from programs import run_code
-from servers import ScriptedServer
 
 import tinkex
 from tinkex import types
+from tinkex.testing import TinkerServer
 
 
-def test_requests_carry_the_active_span(server: ScriptedServer) -> None:
+def test_requests_carry_the_active_span(server: TinkerServer) -> None:
     trace = pytest.importorskip("opentelemetry.trace")
     context = trace.SpanContext(
         trace_id=0xABC, span_id=0xDEF, is_remote=False,
@@ -20,8 +20,8 @@ def test_requests_carry_the_active_span(server: ScriptedServer) -> None:
     parent = f"00-{0xABC:032x}-{0xDEF:016x}-01"
     prompt, params = types.ModelInput.from_ints([1, 2]), types.SamplingParams(max_tokens=1)
     with tinkex.ServiceClient(config=config(server)) as service:
-        sampler = service.create_sampling_client(base_model="base")
-        training = service.create_lora_training_client("base")
+        sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
+        training = service.create_lora_training_client("tinkex/byte-lm")
         sampler.sample(prompt, 1, params).result(60)
         assert not any("traceparent" in request.headers for request in server.requests)
         server.requests.clear()
@@ -37,7 +37,7 @@ def test_requests_carry_the_active_span(server: ScriptedServer) -> None:
     assert "traceparent" not in server.requests.to("/optim_step")[1].headers
 
 
-def test_opentelemetry_is_never_imported_here(server: ScriptedServer) -> None:
+def test_opentelemetry_is_never_imported_here(server: TinkerServer) -> None:
     server.on("/x", {})
     code = """
     import sys

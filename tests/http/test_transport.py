@@ -9,7 +9,6 @@ import requests
 import requests_mock
 import responses
 from clients import config
-from servers import Hang, Reply, ScriptedServer
 
 import tinkex
 from tinkex import Config, ServiceClient
@@ -17,12 +16,13 @@ from tinkex.errors import (
     APIStatusError,
 )
 from tinkex.http.transport import Transport
+from tinkex.testing import Hang, Reply, TinkerServer
 
 KEY = "tml-secret-of-the-test"
 
 
 @pytest.fixture
-def transport(server: ScriptedServer) -> Iterator[Transport]:
+def transport(server: TinkerServer) -> Iterator[Transport]:
     made = Transport(config(server, api_key=KEY))
     yield made
     made.close()
@@ -41,7 +41,7 @@ def transport(server: ScriptedServer) -> Iterator[Transport]:
     ],
 )
 def test_a_refusal_is_final_and_keeps_the_servers_words(
-    server: ScriptedServer, transport: Transport, status: int, kind: type[tinkex.APIStatusError]
+    server: TinkerServer, transport: Transport, status: int, kind: type[tinkex.APIStatusError]
 ) -> None:
     server.on("/x", Reply(status, {"detail": "because"}, {"X-Request-Id": "req-7"}))
     with pytest.raises(kind, match="because") as caught:
@@ -52,7 +52,7 @@ def test_a_refusal_is_final_and_keeps_the_servers_words(
     assert len(server.requests.to("/x")) == 1
 
 
-def test_no_answer_in_time_is_a_timeout(server: ScriptedServer, transport: Transport) -> None:
+def test_no_answer_in_time_is_a_timeout(server: TinkerServer, transport: Transport) -> None:
     server.on("/x", Hang())
     with pytest.raises(tinkex.APITimeoutError) as caught:
         transport.request("POST", "/x", b"{}", timeout=0.1, tries=1)
@@ -60,19 +60,19 @@ def test_no_answer_in_time_is_a_timeout(server: ScriptedServer, transport: Trans
 
 
 def test_the_key_travels_in_its_header_and_shows_nowhere_else(
-    server: ScriptedServer, transport: Transport
+    server: TinkerServer, transport: Transport
 ) -> None:
     server.on("/x", 403)
     with pytest.raises(tinkex.PermissionDeniedError) as caught:
         transport.request("POST", "/x", b"{}")
     [request] = server.requests.to("/x")
-    assert request.headers["x-api-key"] == KEY
+    assert request.secrets["x-api-key"] == KEY
     assert request.headers["user-agent"].startswith(f"tinkex/{tinkex.__version__}")
     for shown in (repr(transport), repr(transport.config), str(caught.value), repr(vars(caught.value))):
         assert KEY not in shown
 
 
-def test_compressed_answers_are_read(server: ScriptedServer, transport: Transport) -> None:
+def test_compressed_answers_are_read(server: TinkerServer, transport: Transport) -> None:
     import gzip
     import json
 
@@ -96,7 +96,7 @@ def test_the_requests_mock_package_can_stand_in_for_the_server() -> None:
 
 
 def test_a_wrapper_around_session_send_sees_every_call(
-    server: ScriptedServer, transport: Transport, monkeypatch: pytest.MonkeyPatch
+    server: TinkerServer, transport: Transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As OpenTelemetry's instrumentation of requests wraps it."""
     import functools
@@ -117,7 +117,7 @@ def test_a_wrapper_around_session_send_sees_every_call(
 
 
 @pytest.mark.usefixtures("nothing_left")
-def test_retry_budgets_are_each_clients_own(server: ScriptedServer) -> None:
+def test_retry_budgets_are_each_clients_own(server: TinkerServer) -> None:
     with (
         ServiceClient(
             config=Config(base_url=server.url, api_key="tml-a", max_tries=2, retry_delay=0.01),
@@ -132,12 +132,12 @@ def test_retry_budgets_are_each_clients_own(server: ScriptedServer) -> None:
         for client in (hasty, patient):
             with pytest.raises(APIStatusError):
                 client.get_server_capabilities()
-        keys = [request.headers["x-api-key"] for request in server.requests.to("/get_server_capabilities")]
+        keys = [request.secrets["x-api-key"] for request in server.requests.to("/get_server_capabilities")]
         assert keys == ["tml-a"] * 2 + ["tml-b"] * 5
 
 
 @pytest.mark.usefixtures("nothing_left")
-def test_the_version_of_the_client_is_in_its_agent(server: ScriptedServer, service: ServiceClient) -> None:
+def test_the_version_of_the_client_is_in_its_agent(server: TinkerServer, service: ServiceClient) -> None:
     agents = {request.headers["user-agent"] for request in server.requests}
     assert len(agents) == 1
     assert agents.pop().startswith(f"tinkex/{tinkex.__version__}")

@@ -9,12 +9,12 @@ import time
 
 import pytest
 from clients import client_of, config, wait_until
-from servers import Hang, ScriptedServer
 
 import tinkex
 from tinkex import types
 from tinkex.http import trouble as module
 from tinkex.http.trouble import Trouble, trouble_with
+from tinkex.testing import Hang, TinkerServer
 
 
 @pytest.fixture
@@ -74,11 +74,11 @@ def test_clients_of_one_server_share_their_trouble() -> None:
 
 
 def test_waiting_for_the_next_try_does_not_delay_the_warning(
-    server: ScriptedServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    server: TinkerServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "FIRST_WARNING", 0.05)
     with tinkex.ServiceClient(config=config(server, retry_delay=30.0, retry_delay_max=30.0)) as service:
-        sampler = service.create_sampling_client(base_model="base")
+        sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
         server.on("/asample", 503)
         future = sampler.sample(types.ModelInput.from_ints([1]), 1, types.SamplingParams(max_tokens=1))
         server.requests.wait_for("/asample")
@@ -92,9 +92,9 @@ def test_waiting_for_the_next_try_does_not_delay_the_warning(
     assert "503" in warning
 
 
-def test_a_timeout_without_trouble_says_what_was_waited_for(server: ScriptedServer) -> None:
+def test_a_timeout_without_trouble_says_what_was_waited_for(server: TinkerServer) -> None:
     with tinkex.ServiceClient(config=config(server)) as service:
-        training = service.create_lora_training_client("base")
+        training = service.create_lora_training_client("tinkex/byte-lm")
         server.on("/retrieve_future", Hang())
         future = training.optim_step()
         with pytest.raises(
@@ -106,23 +106,23 @@ def test_a_timeout_without_trouble_says_what_was_waited_for(server: ScriptedServ
             future.exception(0.01)
 
 
-def test_waiting_in_vain_for_a_client_names_the_last_cause(server: ScriptedServer) -> None:
+def test_waiting_in_vain_for_a_client_names_the_last_cause(server: TinkerServer) -> None:
     with client_of(server) as service:
         server.on("/create_sampling_session", Hang())
         server.once("/create_sampling_session", 503)
-        future = service.create_sampling_client_async(base_model="base")
+        future = service.create_sampling_client_async(base_model="tinkex/byte-lm")
         server.requests.wait_for("/create_sampling_session", 2)
         with pytest.raises(concurrent.futures.TimeoutError, match=r"the client was not there .* failed: 503"):
             future.result(0.01)
 
 
 def test_the_end_that_a_warning_foretells_counts_the_time_of_the_tries(
-    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    server: TinkerServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "FIRST_WARNING", 0.0)
     server.on("/get_info", Hang())
     with tinkex.ServiceClient(config=config(server, read_timeout=0.5)) as service:
-        training = service.create_lora_training_client("base")
+        training = service.create_lora_training_client("tinkex/byte-lm")
         with pytest.raises(tinkex.APITimeoutError):
             training.get_info()
     [warning] = [record for record in caplog.records if "no good answer" in record.message]

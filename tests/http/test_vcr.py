@@ -8,23 +8,23 @@ from pathlib import Path
 import pytest
 import vcr
 from clients import PARAMS, PROMPT, config
-from servers import Reply, ScriptedServer
 
 import tinkex
 from tinkex.config import Config
 from tinkex.http.transport import Transport
+from tinkex.testing import Reply, TinkerServer
 
 
 def use(settings: Config) -> list[int]:
     with tinkex.ServiceClient(config=settings, heartbeat_interval=60) as service:
-        assert service.get_server_capabilities().supported_models[0].model_name == "base"
-        sampler = service.create_sampling_client(base_model="base")
+        assert service.get_server_capabilities().supported_models[0].model_name == "tinkex/byte-lm"
+        sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
         return sampler.sample(PROMPT, 1, PARAMS).result(60).sequences[0].tokens
 
 
 def test_a_session_is_recorded_and_played_back_without_the_server(tmp_path: Path) -> None:
     cassette = tmp_path / "cassette.yaml"
-    with ScriptedServer() as server:
+    with TinkerServer() as server:
         settings = config(server)
         with vcr.use_cassette(str(cassette), record_mode="once", filter_headers=["X-API-Key"]) as recorded:
             tokens = use(settings)
@@ -38,7 +38,7 @@ def test_a_session_is_recorded_and_played_back_without_the_server(tmp_path: Path
 
 
 def test_a_client_made_before_goes_through_the_cassette_and_back(
-    server: ScriptedServer, transport: Transport, tmp_path: Path
+    server: TinkerServer, transport: Transport, tmp_path: Path
 ) -> None:
     transport.request("GET", "/healthz")
     for plays in (0, 1):
@@ -61,7 +61,7 @@ def test_what_is_not_on_the_cassette_is_said_so(transport: Transport, tmp_path: 
 
 
 def test_compressed_answers_are_played_back(
-    server: ScriptedServer, transport: Transport, tmp_path: Path
+    server: TinkerServer, transport: Transport, tmp_path: Path
 ) -> None:
     server.on("/x", Reply(200, gzip.compress(b'{"a": 1}'), {"Content-Encoding": "gzip"}))
     for _ in range(2):
@@ -70,7 +70,7 @@ def test_compressed_answers_are_played_back(
     assert len(server.requests) == 1
 
 
-def test_a_recorded_answer_that_is_too_large_is_refused(server: ScriptedServer, tmp_path: Path) -> None:
+def test_a_recorded_answer_that_is_too_large_is_refused(server: TinkerServer, tmp_path: Path) -> None:
     transport = Transport(config(server, max_message_bytes=1000, max_tries=1))
     server.on("/x", Reply(200, b" " * 1001))
     for _ in range(2):

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import time
 
-from servers import ScriptedServer
-
 from tinkex.http.transport import Transport
 from tinkex.http.watch import Call
+from tinkex.testing import TinkerServer
 
 
-def test_nothing_is_written_where_nothing_is_shown(server: ScriptedServer, transport: Transport) -> None:
+def test_nothing_is_written_where_nothing_is_shown(server: TinkerServer, transport: Transport) -> None:
     assert not logging.getLogger("tinkex").isEnabledFor(logging.DEBUG)
     spent = []
     for _ in range(3):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 
 import pytest
-from servers import ScriptedServer
 
 import tinkex
+from tinkex.testing import TinkerServer
 
 
 def test_without_torch_a_loss_cannot_be_traced_and_nothing_is_sent(
-    server: ScriptedServer, service: tinkex.ServiceClient, monkeypatch: pytest.MonkeyPatch
+    server: TinkerServer, service: tinkex.ServiceClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("torch", "torch.fx"):
         monkeypatch.setitem(sys.modules, name, None)

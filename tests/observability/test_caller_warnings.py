@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from clients import DATUM, config
-from servers import ScriptedServer
 
 import tinkex
+from tinkex.testing import TinkerServer
 
 
 def loss(data: object, logprobs: object) -> tuple[float, dict[str, float], list[list[float]]]:
@@ -25,7 +25,7 @@ def line_of(function: Callable[..., object]) -> tuple[str, int]:
     return __file__, first + len(lines) - 1
 
 
-def make_with_an_unknown_argument(server: ScriptedServer) -> tinkex.ServiceClient:
+def make_with_an_unknown_argument(server: TinkerServer) -> tinkex.ServiceClient:
     return tinkex.ServiceClient(config=config(server), novelty=1)
 
 
@@ -56,7 +56,7 @@ def test_a_call_that_is_deprecated(call: Callable[..., Any], training: tinkex.Tr
     assert (warning.filename, warning.lineno) == line_of(call)
 
 
-def test_a_client_that_is_given_an_unknown_argument(server: ScriptedServer) -> None:
+def test_a_client_that_is_given_an_unknown_argument(server: TinkerServer) -> None:
     with pytest.warns(FutureWarning, match="novelty") as caught:
         make_with_an_unknown_argument(server).close()
     assert (caught[0].filename, caught[0].lineno) == line_of(make_with_an_unknown_argument)

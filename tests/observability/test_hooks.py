@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from servers import Reply, Reset, ScriptedServer
 
 import tinkex
 from tinkex import metrics
 from tinkex.http.transport import Transport
+from tinkex.testing import Reply, Reset, TinkerServer
 
 
 @pytest.fixture(autouse=True)
@@ -15,7 +15,7 @@ def from_zero() -> None:
     metrics.reset()
 
 
-def test_hooks_are_told_until_they_are_removed(server: ScriptedServer, transport: Transport) -> None:
+def test_hooks_are_told_until_they_are_removed(server: TinkerServer, transport: Transport) -> None:
     told: list[object] = []
     removals = [hook(told.append) for hook in (metrics.on_request, metrics.on_retry, metrics.on_response)]
     try:
@@ -35,7 +35,7 @@ def test_hooks_are_told_until_they_are_removed(server: ScriptedServer, transport
     assert response.seconds >= retry.wait
 
 
-def test_hooks_are_told_of_calls_without_an_answer(server: ScriptedServer, transport: Transport) -> None:
+def test_hooks_are_told_of_calls_without_an_answer(server: TinkerServer, transport: Transport) -> None:
     told: list[metrics.ResponseEvent] = []
     remove = metrics.on_response(told.append)
     try:
@@ -48,7 +48,7 @@ def test_hooks_are_told_of_calls_without_an_answer(server: ScriptedServer, trans
 
 
 def test_a_hook_may_fail_and_may_use_the_metrics(
-    server: ScriptedServer, transport: Transport, caplog: pytest.LogCaptureFixture
+    server: TinkerServer, transport: Transport, caplog: pytest.LogCaptureFixture
 ) -> None:
     seen: list[int] = []
 

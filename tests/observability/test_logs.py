@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from programs import run_code
-from servers import Reply, ScriptedServer
+
+from tinkex.testing import Reply, TinkerServer
 
 USE = """
 import logging, sys
@@ -17,13 +18,13 @@ logging.getLogger("tinkex").warning("beware")
 """
 
 
-def test_the_logger_is_quiet_unless_asked(server: ScriptedServer) -> None:
+def test_the_logger_is_quiet_unless_asked(server: TinkerServer) -> None:
     server.on("/x", {})
     done = run_code(USE.replace("SETUP", ""), server.url)
     assert (done.stdout, done.stderr) == ("", "")
 
 
-def test_the_debug_log_shows_each_call_once(server: ScriptedServer) -> None:
+def test_the_debug_log_shows_each_call_once(server: TinkerServer) -> None:
     server.once("/x", 503, Reply(200, {}, {"X-Request-Id": "req-7"}))
     done = run_code(USE.replace("SETUP", ""), server.url, TINKER_LOG="debug")
     [first, retry, call, warning] = done.stderr.splitlines()
@@ -35,7 +36,7 @@ def test_the_debug_log_shows_each_call_once(server: ScriptedServer) -> None:
     assert warning.endswith("WARNING tinkex beware")
 
 
-def test_a_program_that_shows_logs_itself_sees_nothing_twice(server: ScriptedServer) -> None:
+def test_a_program_that_shows_logs_itself_sees_nothing_twice(server: TinkerServer) -> None:
     server.on("/x", {})
     done = run_code(
         USE.replace("SETUP", "logging.basicConfig(format='MINE %(message)s')"), server.url, TINKER_LOG="INFO"
@@ -43,5 +44,5 @@ def test_a_program_that_shows_logs_itself_sees_nothing_twice(server: ScriptedSer
     assert done.stderr == "MINE beware\n"
 
 
-def test_a_level_that_does_not_exist_is_pointed_out(server: ScriptedServer) -> None:
+def test_a_level_that_does_not_exist_is_pointed_out(server: TinkerServer) -> None:
     assert "TINKER_LOG must be one of debug, " in run_code("import tinkex", TINKER_LOG="loud").stderr

@@ -6,19 +6,21 @@ import warnings
 
 import pytest
 from clients import PARAMS, PROMPT, client_of
-from servers import Reply, ScriptedServer
 
 import tinkex
+from tinkex.testing import Reply, TinkerServer
 
 
-def _caught(server: ScriptedServer, header: str) -> list[str]:
+def _caught(server: TinkerServer, header: str) -> list[str]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         with client_of(server) as service:
             server.once(
                 "/create_sampling_session", Reply(200, {"sampling_session_id": "s"}, {"Warning": header})
             )
-            service.create_sampling_client(base_model="base").sample(PROMPT, 1, PARAMS).result(60)
+            server.on("/asample", {"request_id": "r"})
+            server.on("/retrieve_future", {"sequences": [{"tokens": [7], "stop_reason": "length"}]})
+            service.create_sampling_client(base_model="tinkex/byte-lm").sample(PROMPT, 1, PARAMS).result(60)
     return [str(each.message) for each in caught if each.category is tinkex.ServerWarning]
 
 
@@ -33,7 +35,7 @@ def _caught(server: ScriptedServer, header: str) -> list[str]:
         ('299 - "the key is tml-test-secret-0123456789"', ["the key is ***"]),
     ],
 )
-def test_warnings_of_code_299_are_shown(server: ScriptedServer, header: str, shown: list[str]) -> None:
+def test_warnings_of_code_299_are_shown(server: TinkerServer, header: str, shown: list[str]) -> None:
     found = _caught(server, header)
     assert len(found) == len(shown)
     assert all("tml-" not in each for each in found)

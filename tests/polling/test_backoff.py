@@ -7,14 +7,14 @@ import time
 from typing import Any
 
 import pytest
-from clients import PARAMS, PROMPT, config, sample
-from servers import NOT_YET, Hang, Reply, Reset, ScriptedServer
+from clients import NOT_YET, PARAMS, PROMPT, TOKENS, config, sample
 
 import tinkex
+from tinkex.testing import Hang, Reply, Reset, TinkerServer
 
 
 def test_an_odd_400_is_asked_again_three_times_only(
-    server: ScriptedServer, sampler: tinkex.SamplingClient
+    server: TinkerServer, sampler: tinkex.SamplingClient
 ) -> None:
     server.on("/retrieve_future", Reply(400, b""))
     with pytest.raises(tinkex.BadRequestError):
@@ -22,43 +22,43 @@ def test_an_odd_400_is_asked_again_three_times_only(
     assert len(server.requests.to("/retrieve_future")) == 4
 
 
-def test_an_outage_that_lasts_is_an_error(server: ScriptedServer) -> None:
+def test_an_outage_that_lasts_is_an_error(server: TinkerServer) -> None:
     server.on("/retrieve_future", 502)
     with tinkex.ServiceClient(config=config(server, outage_timeout=0.5)) as service:
-        sampler = service.create_sampling_client(base_model="base")
+        sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
         began = time.monotonic()
         with pytest.raises(tinkex.InternalServerError):
             sample(sampler)
         assert 0.5 <= time.monotonic() - began < 20
 
 
-def test_an_account_that_cannot_be_billed_for_long_is_an_error(server: ScriptedServer) -> None:
+def test_an_account_that_cannot_be_billed_for_long_is_an_error(server: TinkerServer) -> None:
     server.on("/client/config", {"billing_exception_max_pause_duration_sec": 0.1})
     server.on("/retrieve_future", 402)
     with tinkex.ServiceClient(config=config(server)) as service:
-        sampler = service.create_sampling_client(base_model="base")
+        sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
         with pytest.raises(tinkex.BillingError):
             sample(sampler)
 
 
-def test_breaks_far_apart_are_not_one_long_outage(server: ScriptedServer) -> None:
+def test_breaks_far_apart_are_not_one_long_outage(server: TinkerServer) -> None:
     """A poll that runs out was held by a server that is there."""
     server.once("/retrieve_future", Reset(), *[Hang() for _ in range(4)], Reset())
     settings = config(server, wire_format="json", outage_timeout=0.4, poll_timeout=0.2)
     with tinkex.ServiceClient(config=settings) as service:
         server.once("/retrieve_future", None)
-        training = service.create_lora_training_client("base")
+        training = service.create_lora_training_client("tinkex/byte-lm")
         training.optim_step().result(60)
 
 
-def test_odd_400s_far_apart_are_no_refusal(server: ScriptedServer, sampler: tinkex.SamplingClient) -> None:
+def test_odd_400s_far_apart_are_no_refusal(server: TinkerServer, sampler: tinkex.SamplingClient) -> None:
     answers: list[Any] = [Reply(400, b""), NOT_YET]
     server.once("/retrieve_future", *answers * 5)
-    assert sample(sampler) == [1, 2, 3]
+    assert sample(sampler) == TOKENS
 
 
 def test_a_poll_that_runs_out_with_408_ends_the_trouble(
-    server: ScriptedServer, sampler: tinkex.SamplingClient
+    server: TinkerServer, sampler: tinkex.SamplingClient
 ) -> None:
     server.once("/retrieve_future", Reset())
     server.on("/retrieve_future", 408)

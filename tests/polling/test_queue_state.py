@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from clients import sample
-from servers import NOT_YET, ScriptedServer
+from clients import NOT_YET, sample
 
 import tinkex
+from tinkex.testing import TinkerServer
 
 
 def test_a_pause_of_the_queue_is_told_at_most_once_a_minute(
-    server: ScriptedServer, sampler: tinkex.SamplingClient, caplog: pytest.LogCaptureFixture
+    server: TinkerServer, sampler: tinkex.SamplingClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     paused = {**NOT_YET, "queue_state": "paused_rate_limit", "queue_state_reason": "too many tokens"}
     server.once("/retrieve_future", paused, paused, paused)
@@ -21,7 +21,7 @@ def test_a_pause_of_the_queue_is_told_at_most_once_a_minute(
 
 
 def test_an_observer_that_fails_loses_no_result(
-    server: ScriptedServer, training: tinkex.TrainingClient, monkeypatch: pytest.MonkeyPatch
+    server: TinkerServer, training: tinkex.TrainingClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*args: object) -> None:
         raise ValueError("mine")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from clients import PARAMS, PROMPT, config, sample, when
-from servers import NOT_YET, Hang, Reply, Reset, ScriptedServer
+from clients import NOT_YET, PARAMS, PROMPT, TOKENS, config, sample, when
 
 import tinkex
 from tinkex import types
+from tinkex.testing import Hang, Reply, Reset, TinkerServer
 from tinkex.wire import messages_pb2 as pb
 
 
@@ -30,10 +30,10 @@ from tinkex.wire import messages_pb2 as pb
     ids=str,
 )
 def test_not_yet_in_every_form_is_asked_again(
-    server: ScriptedServer, sampler: tinkex.SamplingClient, meanwhile: object
+    server: TinkerServer, sampler: tinkex.SamplingClient, meanwhile: object
 ) -> None:
     server.once("/retrieve_future", meanwhile, meanwhile)  # type: ignore[arg-type]
-    assert sample(sampler) == [1, 2, 3]
+    assert sample(sampler) == TOKENS
     polls = server.requests.to("/retrieve_future")
     assert len(polls) == 3
     assert len({poll.json()["request_id"] for poll in polls}) == 1
@@ -42,14 +42,14 @@ def test_not_yet_in_every_form_is_asked_again(
     assert len(server.requests.to("/asample")) == 1
 
 
-def test_a_long_poll_that_runs_out_is_asked_again(server: ScriptedServer) -> None:
+def test_a_long_poll_that_runs_out_is_asked_again(server: TinkerServer) -> None:
     server.once("/retrieve_future", Hang(), Hang())
     with tinkex.ServiceClient(config=config(server, poll_timeout=1.0)) as service:
-        assert sample(service.create_sampling_client(base_model="base")) == [1, 2, 3]
+        assert sample(service.create_sampling_client(base_model="tinkex/byte-lm")) == TOKENS
     assert len(server.requests.to("/retrieve_future")) == 3
 
 
-def test_a_proto_result_is_read_as_proto(server: ScriptedServer, sampler: tinkex.SamplingClient) -> None:
+def test_a_proto_result_is_read_as_proto(server: TinkerServer, sampler: tinkex.SamplingClient) -> None:
     message = pb.SampleResponse()
     message.sequences.add(stop_reason=pb.STOP_REASON_STOP, tokens=b"\x07\0\0\0")
     body = message.SerializeToString()
@@ -61,27 +61,27 @@ def test_a_proto_result_is_read_as_proto(server: ScriptedServer, sampler: tinkex
 
 
 def test_a_large_result_is_announced_and_then_fetched(
-    server: ScriptedServer, sampler: tinkex.SamplingClient
+    server: TinkerServer, sampler: tinkex.SamplingClient
 ) -> None:
     server.once("/retrieve_future", {"status": "complete_metadata", "response_payload_size": 10**9})
-    assert sample(sampler) == [1, 2, 3]
+    assert sample(sampler) == TOKENS
     first, second = (poll.json() for poll in server.requests.to("/retrieve_future"))
     assert first["allow_metadata_only"] is True
     assert "allow_metadata_only" not in second
 
 
-def test_failed_work_is_never_tried_again(server: ScriptedServer, sampler: tinkex.SamplingClient) -> None:
+def test_failed_work_is_never_tried_again(server: TinkerServer, sampler: tinkex.SamplingClient) -> None:
     server.on("/retrieve_future", {"error": "prompt too long", "category": "user"})
     with pytest.raises(tinkex.RequestFailedError, match="prompt too long") as caught:
         sample(sampler)
     assert caught.value.category == "user"
     assert caught.value.category is types.RequestErrorCategory.User
-    assert caught.value.request_id.startswith("request-")
+    assert caught.value.request_id == server.requests.to("/retrieve_future")[0].json()["request_id"]
     assert len(server.requests.to("/retrieve_future")) == 1
     assert len(server.requests.to("/asample")) == 1
 
 
-def test_a_400_with_detail_is_failed_work(server: ScriptedServer, sampler: tinkex.SamplingClient) -> None:
+def test_a_400_with_detail_is_failed_work(server: TinkerServer, sampler: tinkex.SamplingClient) -> None:
     server.on("/retrieve_future", Reply(400, {"detail": "rank too high"}))
     with pytest.raises(tinkex.RequestFailedError, match="rank too high"):
         sample(sampler)
@@ -89,9 +89,7 @@ def test_a_400_with_detail_is_failed_work(server: ScriptedServer, sampler: tinke
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 422])
-def test_other_refusals_are_final(
-    server: ScriptedServer, sampler: tinkex.SamplingClient, status: int
-) -> None:
+def test_other_refusals_are_final(server: TinkerServer, sampler: tinkex.SamplingClient, status: int) -> None:
     server.on("/retrieve_future", status)
     with pytest.raises(tinkex.APIStatusError) as caught:
         sample(sampler)
@@ -101,7 +99,7 @@ def test_other_refusals_are_final(
 
 
 def test_a_refusal_of_the_request_itself_is_no_value_error(
-    server: ScriptedServer, sampler: tinkex.SamplingClient
+    server: TinkerServer, sampler: tinkex.SamplingClient
 ) -> None:
     server.on("/asample", 404)
     with pytest.raises(tinkex.NotFoundError) as caught:
@@ -110,9 +108,9 @@ def test_a_refusal_of_the_request_itself_is_no_value_error(
 
 
 def test_a_result_announced_without_a_size_is_fetched(
-    server: ScriptedServer, sampler: tinkex.SamplingClient
+    server: TinkerServer, sampler: tinkex.SamplingClient
 ) -> None:
     announced = {"status": "complete_metadata"}
     server.on("/retrieve_future", when(lambda r: "allow_metadata_only" in r.json(), announced))
-    assert sample(sampler) == [1, 2, 3]
+    assert sample(sampler) == TOKENS
     assert len(server.requests.to("/retrieve_future")) == 2

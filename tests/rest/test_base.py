@@ -8,13 +8,13 @@ import threading
 import pytest
 from clients import config
 from listings import RUN, training_run
-from servers import Hang, ScriptedServer
 
 import tinkex
 from tinkex import RestClient, types
+from tinkex.testing import Hang, TinkerServer
 
 
-def test_async_twins(client: RestClient, server: ScriptedServer) -> None:
+def test_async_twins(client: RestClient, server: TinkerServer) -> None:
     server.on("/training_runs/*", training_run())
     server.on("/checkpoints", {"checkpoints": []})
 
@@ -32,10 +32,10 @@ def test_async_twins(client: RestClient, server: ScriptedServer) -> None:
     assert RestClient.get_training_run_async.__name__ == "get_training_run_async"
 
 
-def test_it_stands_alone_without_a_session(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_stands_alone_without_a_session(server: TinkerServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINKER_API_KEY", "tml-of-the-environment")
     with RestClient(base_url=server.url) as client:
-        assert client.get_server_capabilities().result(60).supported_models[0].model_name == "base"
+        assert client.get_server_capabilities().result(60).supported_models[0].model_name == "tinkex/byte-lm"
         server.on("/sessions", Hang())
         hanging = client.list_sessions()
         server.requests.wait_for("/sessions")
@@ -45,10 +45,10 @@ def test_it_stands_alone_without_a_session(server: ScriptedServer, monkeypatch: 
         client.list_sessions()
     server.wait_for_connections(0)
     assert server.requests.to("/create_session") == []
-    assert {request.headers["x-api-key"] for request in server.requests} == {"tml-of-the-environment"}
+    assert {request.secrets["x-api-key"] for request in server.requests} == {"tml-of-the-environment"}
 
 
-def test_it_shares_the_connection_of_a_service(server: ScriptedServer) -> None:
+def test_it_shares_the_connection_of_a_service(server: TinkerServer) -> None:
     with tinkex.ServiceClient(config=config(server)) as service:
         before = threading.active_count()
         client = service.create_rest_client()

@@ -8,10 +8,10 @@ from urllib.parse import parse_qsl
 
 import pytest
 from listings import checkpoint, cursor, training_run
-from servers import Request, ScriptedServer
 
 import tinkex
 from tinkex import RestClient
+from tinkex.testing import Request, TinkerServer
 
 
 def paged(items: list[Any], name: str, total: bool) -> Callable[[Request], dict[str, Any]]:
@@ -26,7 +26,7 @@ def paged(items: list[Any], name: str, total: bool) -> Callable[[Request], dict[
     return answer
 
 
-def test_lists_page_by_themselves(client: RestClient, server: ScriptedServer) -> None:
+def test_lists_page_by_themselves(client: RestClient, server: TinkerServer) -> None:
     runs = [training_run(f"run{number}") for number in range(10)]
     server.on("/training_runs", paged(runs, "training_runs", total=True))
     found = client.iter_training_runs("accessible", "p")
@@ -44,7 +44,7 @@ def test_lists_page_by_themselves(client: RestClient, server: ScriptedServer) ->
     assert list(client.iter_sessions()) == []
 
 
-def test_a_page_is_fetched_ahead(client: RestClient, server: ScriptedServer) -> None:
+def test_a_page_is_fetched_ahead(client: RestClient, server: TinkerServer) -> None:
     server.on("/sessions", paged([str(number) for number in range(9)], "sessions", total=False))
     found = client.iter_sessions()
     assert next(found) == "0"
@@ -53,7 +53,7 @@ def test_a_page_is_fetched_ahead(client: RestClient, server: ScriptedServer) -> 
     assert list(found) == [str(number) for number in range(1, 9)]
 
 
-def test_a_list_that_moves_or_a_server_without_offsets(client: RestClient, server: ScriptedServer) -> None:
+def test_a_list_that_moves_or_a_server_without_offsets(client: RestClient, server: TinkerServer) -> None:
     server.once("/sessions", {"sessions": ["a", "b"]}, {"sessions": ["b", "c"]})
     server.on("/sessions", {"sessions": ["c"]})
     assert list(client.iter_sessions()) == ["a", "b", "c"]

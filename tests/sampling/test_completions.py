@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 from clients import PARAMS, PROMPT, config, wait_until
-from servers import Hang, Reply, Request, ScriptedServer
 
 import tinkex
 from tinkex import types
+from tinkex.testing import Hang, Reply, Request, TinkerServer
 
 
-def completions_of(server: ScriptedServer, withheld: Hang) -> None:
+def completions_of(server: TinkerServer, withheld: Hang) -> None:
     """Script ``retrieve_futures``: whatever was submitted is done, once ``withheld`` is released."""
     submitted: list[str] = []
 
@@ -36,14 +36,14 @@ def completions_of(server: ScriptedServer, withheld: Hang) -> None:
 
 
 def test_a_watch_ends_with_the_last_sample_and_paces_itself(
-    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+    server: TinkerServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tinkex.sampling.completions.CHECK_EVERY", 0.1)
     server.on("/client/config", {"sample_use_retrieve_futures": True})
     server.on("/retrieve_futures", {"completions": [], "cursor": 0})  # and does not hold the poll
     with tinkex.ServiceClient(config=config(server)) as service:
         impatient = types.RetryConfig(progress_timeout=0.5)
-        sampler = service.create_sampling_client(base_model="base", retry_config=impatient)
+        sampler = service.create_sampling_client(base_model="tinkex/byte-lm", retry_config=impatient)
         with pytest.raises(tinkex.APIConnectionError, match="stuck"):
             sampler.sample(PROMPT, 1, PARAMS).result(60)
         polls = server.requests.to("/retrieve_futures")
@@ -53,11 +53,11 @@ def test_a_watch_ends_with_the_last_sample_and_paces_itself(
         wait_until(lambda: not watch._polling)
 
 
-def test_one_poll_waits_for_all_samples_where_the_server_offers_it(server: ScriptedServer) -> None:
+def test_one_poll_waits_for_all_samples_where_the_server_offers_it(server: TinkerServer) -> None:
     withheld = Hang()
     completions_of(server, withheld)
     with tinkex.ServiceClient(config=config(server)) as service:
-        sampler = service.create_sampling_client(base_model="base")
+        sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
         futures = sampler.sample_many([PROMPT] * 30, 1, PARAMS)
         server.requests.wait_for("/asample", 30)
         [poll] = server.requests.wait_for("/retrieve_futures")
@@ -79,19 +79,19 @@ def test_one_poll_waits_for_all_samples_where_the_server_offers_it(server: Scrip
     assert {f"r-{number}" for number in range(30)} <= told
 
 
-def test_where_that_poll_is_refused_each_sample_asks_for_itself(server: ScriptedServer) -> None:
+def test_where_that_poll_is_refused_each_sample_asks_for_itself(server: TinkerServer) -> None:
     completions_of(server, Hang())
     server.on("/retrieve_futures", 404)
     with tinkex.ServiceClient(config=config(server)) as service:
-        sampler = service.create_sampling_client(base_model="base")
+        sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
         assert all(future.result(60) for future in sampler.sample_many([PROMPT] * 5, 1, PARAMS))
     assert len(server.requests.to("/retrieve_futures")) == 1
 
 
-def test_closing_lets_go_of_samples_that_wait_for_that_poll(server: ScriptedServer) -> None:
+def test_closing_lets_go_of_samples_that_wait_for_that_poll(server: TinkerServer) -> None:
     completions_of(server, Hang())
     service = tinkex.ServiceClient(config=config(server))
-    future = service.create_sampling_client(base_model="base").sample(PROMPT, 1, PARAMS)
+    future = service.create_sampling_client(base_model="tinkex/byte-lm").sample(PROMPT, 1, PARAMS)
     server.requests.wait_for("/retrieve_futures")
     service.close()
     with pytest.raises(tinkex.ClientClosedError):
@@ -99,14 +99,14 @@ def test_closing_lets_go_of_samples_that_wait_for_that_poll(server: ScriptedServ
 
 
 def test_a_server_that_names_the_same_samples_each_time_is_not_asked_without_pause(
-    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+    server: TinkerServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tinkex.sampling.completions.CHECK_EVERY", 0.1)
     server.on("/client/config", {"sample_use_retrieve_futures": True})
     server.on("/retrieve_futures", {"completions": [{"request_id": "old"}], "cursor": 1})
     with tinkex.ServiceClient(config=config(server)) as service:
         impatient = types.RetryConfig(progress_timeout=0.5)
-        sampler = service.create_sampling_client(base_model="base", retry_config=impatient)
+        sampler = service.create_sampling_client(base_model="tinkex/byte-lm", retry_config=impatient)
         with pytest.raises(tinkex.APIConnectionError, match="stuck"):
             sampler.sample(PROMPT, 1, PARAMS).result(60)
         _, second, *_, last = polls = server.requests.to("/retrieve_futures")

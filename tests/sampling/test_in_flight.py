@@ -7,17 +7,17 @@ from concurrent.futures import CancelledError, as_completed, wait
 from typing import Any
 
 import pytest
-from clients import PARAMS, PROMPT, client_of, config, sample
-from servers import Hang, Reply, Request, ScriptedServer
+from clients import PARAMS, PROMPT, TOKENS, client_of, config, sample
 
 import tinkex
 from tinkex import ServiceClient, types
 from tinkex.errors import (
     ClientClosedError,
 )
+from tinkex.testing import Hang, Reply, Request, TinkerServer
 
 
-def test_numbers_do_not_repeat_over_threads(server: ScriptedServer, sampler: tinkex.SamplingClient) -> None:
+def test_numbers_do_not_repeat_over_threads(server: TinkerServer, sampler: tinkex.SamplingClient) -> None:
     threads = [
         threading.Thread(target=lambda: wait(sampler.sample_many([PROMPT] * 25, 1, PARAMS))) for _ in range(8)
     ]
@@ -30,7 +30,7 @@ def test_numbers_do_not_repeat_over_threads(server: ScriptedServer, sampler: tin
 
 
 def test_many_are_in_flight_at_once_from_one_thread(
-    server: ScriptedServer, sampler: tinkex.SamplingClient
+    server: TinkerServer, sampler: tinkex.SamplingClient
 ) -> None:
     hang = Hang()
     server.on("/retrieve_future", hang)
@@ -42,7 +42,7 @@ def test_many_are_in_flight_at_once_from_one_thread(
 
 
 def test_no_more_are_in_flight_than_the_retry_config_allows(
-    server: ScriptedServer, service: tinkex.ServiceClient
+    server: TinkerServer, service: tinkex.ServiceClient
 ) -> None:
     lock = threading.Lock()
     now, most = 0, 0
@@ -63,25 +63,25 @@ def test_no_more_are_in_flight_than_the_retry_config_allows(
     server.on("/asample", started)
     server.on("/retrieve_future", finished)
     limited = service.create_sampling_client(
-        base_model="base", retry_config=types.RetryConfig(max_connections=3)
+        base_model="tinkex/byte-lm", retry_config=types.RetryConfig(max_connections=3)
     )
     futures = limited.sample_many([PROMPT] * 39, 1, PARAMS)
     assert all(future.result(60).sequences for future in futures)
     assert most == 3
 
 
-def test_requests_that_never_finish_are_stuck(server: ScriptedServer) -> None:
+def test_requests_that_never_finish_are_stuck(server: TinkerServer) -> None:
     server.on("/retrieve_future", {"type": "try_again", "queue_state": "active"})
     with tinkex.ServiceClient(config=config(server)) as service:
         stuck = service.create_sampling_client(
-            base_model="base", retry_config=types.RetryConfig(progress_timeout=0.3)
+            base_model="tinkex/byte-lm", retry_config=types.RetryConfig(progress_timeout=0.3)
         )
         with pytest.raises(tinkex.APIConnectionError, match="stuck"):
             stuck.sample(PROMPT, 1, PARAMS).result(60)
 
 
 def test_the_server_is_told_of_a_sample_cancelled_while_it_was_submitted(
-    server: ScriptedServer, sampler: tinkex.SamplingClient
+    server: TinkerServer, sampler: tinkex.SamplingClient
 ) -> None:
     server.on("/client/dynamic_config", {"sample_cancel_enabled": True})
     submission = Hang()
@@ -96,15 +96,15 @@ def test_the_server_is_told_of_a_sample_cancelled_while_it_was_submitted(
 
 
 def test_a_forgotten_promise_is_submitted_anew_under_a_new_number(
-    server: ScriptedServer, sampler: tinkex.SamplingClient
+    server: TinkerServer, sampler: tinkex.SamplingClient
 ) -> None:
     server.once("/retrieve_future", 410)
-    assert sample(sampler) == [1, 2, 3]
+    assert sample(sampler) == TOKENS
     assert [request.json()["seq_id"] for request in server.requests.to("/asample")] == [0, 1]
 
 
 def test_a_cancelled_sample_is_polled_no_more_and_the_server_is_told(
-    server: ScriptedServer, sampler: tinkex.SamplingClient
+    server: TinkerServer, sampler: tinkex.SamplingClient
 ) -> None:
     server.on("/client/dynamic_config", {"sample_cancel_enabled": True})
     hang = Hang()
@@ -119,26 +119,27 @@ def test_a_cancelled_sample_is_polled_no_more_and_the_server_is_told(
 
 
 def test_nothing_is_cancelled_on_a_server_that_does_not_offer_it(
-    server: ScriptedServer, sampler: tinkex.SamplingClient
+    server: TinkerServer, sampler: tinkex.SamplingClient
 ) -> None:
+    server.on("/client/dynamic_config", {})
     server.on("/retrieve_future", Hang())
     future = sampler.sample(PROMPT, 1, PARAMS)
     server.requests.wait_for("/retrieve_future")
     assert future.cancel()
     server.requests.wait_for("/client/dynamic_config")
     server.on("/retrieve_future", None)
-    assert sample(sampler) == [1, 2, 3]
+    assert sample(sampler) == TOKENS
     assert server.requests.to("/cancel_future") == []
 
 
 @pytest.mark.usefixtures("nothing_left")
 def test_closing_a_narrow_sampler_resolves_what_is_queued(
-    server: ScriptedServer, service: ServiceClient
+    server: TinkerServer, service: ServiceClient
 ) -> None:
     hang = Hang()
     server.on("/asample", hang)
     sampler = service.create_sampling_client(
-        base_model="base", retry_config=types.RetryConfig(max_connections=1)
+        base_model="tinkex/byte-lm", retry_config=types.RetryConfig(max_connections=1)
     )
     futures = [sampler.sample(PROMPT, 1, PARAMS) for _ in range(3)]
     server.requests.wait_for("/asample")
@@ -151,9 +152,9 @@ def test_closing_a_narrow_sampler_resolves_what_is_queued(
 
 
 @pytest.mark.parametrize("named", [[], ["one"], ["one", "two", "three"], "two", [1, 2], None])
-def test_no_sequence_is_lost_for_want_of_a_name(server: ScriptedServer, named: Any) -> None:
+def test_no_sequence_is_lost_for_want_of_a_name(server: TinkerServer, named: Any) -> None:
     with client_of(server) as service:
-        sampler = service.create_sampling_client(base_model="base")
+        sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
         server.once("/asample", {"request_id": "r", "sample_sequence_ids": named})
         sequence = {"tokens": [1], "stop_reason": "length"}
         server.once("/retrieve_future", {"sequences": [sequence, sequence]})
@@ -162,11 +163,11 @@ def test_no_sequence_is_lost_for_want_of_a_name(server: ScriptedServer, named: A
     assert len({one.sequence_id for one in sequences} - {""}) == 2
 
 
-def test_requests_that_are_put_off_for_ever_are_stuck(server: ScriptedServer) -> None:
+def test_requests_that_are_put_off_for_ever_are_stuck(server: TinkerServer) -> None:
     server.on("/asample", Reply(429, {}, {"Retry-After": "0.05"}))
     with tinkex.ServiceClient(config=config(server)) as service:
         stuck = service.create_sampling_client(
-            base_model="base", retry_config=types.RetryConfig(progress_timeout=0.3)
+            base_model="tinkex/byte-lm", retry_config=types.RetryConfig(progress_timeout=0.3)
         )
         with pytest.raises(tinkex.APIConnectionError, match="stuck"):
             stuck.sample(PROMPT, 1, PARAMS).result(60)

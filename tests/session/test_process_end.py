@@ -7,11 +7,12 @@ import subprocess
 import textwrap
 
 import pytest
+from clients import FINISH
 from programs import start_python
-from servers import FINISH, Hang, ScriptedServer
 
 import tinkex
 from tinkex.session import process_end
+from tinkex.testing import Hang, TinkerServer
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGTERM"), reason="no SIGTERM on this system")
 
@@ -29,7 +30,7 @@ def wait():
 """
 
 
-def start(server: ScriptedServer, code: str, seconds: float = 60.0) -> subprocess.Popen[str]:
+def start(server: TinkerServer, code: str, seconds: float = 60.0) -> subprocess.Popen[str]:
     """Run ``code`` until it is ready. Its end may take ``seconds``, so that a busy machine changes nothing."""
     process = start_python("-c", PREAMBLE + textwrap.dedent(code), server.url, str(seconds))
     assert process.stdout is not None
@@ -47,20 +48,20 @@ def terminate(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, err
 
 
-def test_the_session_ends_and_the_process_dies_of_the_signal(server: ScriptedServer) -> None:
+def test_the_session_ends_and_the_process_dies_of_the_signal(server: TinkerServer) -> None:
     process = start(server, "service = connect(); wait()")
     assert terminate(process) == (-signal.SIGTERM, "")
     [finish] = server.requests.to(FINISH)
     assert finish.json()["reason"]["type"] == "interrupted"
 
 
-def test_it_works_while_the_main_thread_waits_for_a_result(server: ScriptedServer) -> None:
+def test_it_works_while_the_main_thread_waits_for_a_result(server: TinkerServer) -> None:
     server.on("/retrieve_future", Hang())
     server.once("/retrieve_future", None)  # of the model
     process = start(
         server,
         """
-        training = connect().create_lora_training_client("base")
+        training = connect().create_lora_training_client("tinkex/byte-lm")
         print("ready", flush=True)
         training.optim_step().result()
         """,
@@ -70,20 +71,20 @@ def test_it_works_while_the_main_thread_waits_for_a_result(server: ScriptedServe
     assert len(server.requests.to(FINISH)) == 1
 
 
-def test_a_server_that_hangs_does_not_keep_the_process(server: ScriptedServer) -> None:
+def test_a_server_that_hangs_does_not_keep_the_process(server: TinkerServer) -> None:
     process = start(server, "service = connect(); wait()", seconds=process_end.EXIT_SECONDS)
     server.on(FINISH, Hang())
     assert terminate(process)[0] == -signal.SIGTERM
 
 
-def test_a_closed_session_is_not_ended_again(server: ScriptedServer) -> None:
+def test_a_closed_session_is_not_ended_again(server: TinkerServer) -> None:
     process = start(server, "connect().close(); wait()")
     assert terminate(process)[0] == -signal.SIGTERM
     assert len(server.requests.to(FINISH)) == 1
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_handler_of_the_programs_own_is_never_taken(server: ScriptedServer, when: str) -> None:
+def test_a_handler_of_the_programs_own_is_never_taken(server: TinkerServer, when: str) -> None:
     own = "signal.signal(signal.SIGTERM, lambda *_: os._exit(7))"
     lines = [own, "service = connect()"] if when == "before" else ["service = connect()", own]
     process = start(server, "\n".join([*lines, "wait()"]))
@@ -91,13 +92,13 @@ def test_a_handler_of_the_programs_own_is_never_taken(server: ScriptedServer, wh
     assert server.requests.to(FINISH) == []
 
 
-def test_it_can_be_turned_off(server: ScriptedServer) -> None:
+def test_it_can_be_turned_off(server: TinkerServer) -> None:
     process = start(server, "service = connect(end_session_on_sigterm=False); wait()")
     assert terminate(process)[0] == -signal.SIGTERM
     assert server.requests.to(FINISH) == []
 
 
-def test_a_client_made_on_another_thread_leaves_the_signal_alone(server: ScriptedServer) -> None:
+def test_a_client_made_on_another_thread_leaves_the_signal_alone(server: TinkerServer) -> None:
     process = start(
         server,
         """
@@ -110,7 +111,7 @@ def test_a_client_made_on_another_thread_leaves_the_signal_alone(server: Scripte
     assert terminate(process)[0] == -signal.SIGTERM
 
 
-def test_a_server_that_raises_the_signal_again_at_its_end_is_covered(server: ScriptedServer) -> None:
+def test_a_server_that_raises_the_signal_again_at_its_end_is_covered(server: TinkerServer) -> None:
     """So do uvicorn and others: they take the signal for the time they run, and then put back what was there."""
     process = start(
         server,
@@ -128,7 +129,7 @@ def test_a_server_that_raises_the_signal_again_at_its_end_is_covered(server: Scr
     assert len(server.requests.to(FINISH)) == 1
 
 
-def test_a_forked_child_that_is_terminated_leaves_the_session_to_its_parent(server: ScriptedServer) -> None:
+def test_a_forked_child_that_is_terminated_leaves_the_session_to_its_parent(server: TinkerServer) -> None:
     process = start(
         server,
         """

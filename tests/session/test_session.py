@@ -8,8 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from clients import DATUM, PARAMS, PROMPT, client_of, own_threads, wait_until
-from servers import FINISH, Hang, Reset, ScriptedServer
+from clients import DATUM, FINISH, PARAMS, PROMPT, client_of, own_threads, wait_until
 
 from tinkex import APIFuture, Config, ServiceClient, SessionManager, service_client, types
 from tinkex.errors import (
@@ -18,24 +17,25 @@ from tinkex.errors import (
     ClientClosedError,
     TinkerError,
 )
+from tinkex.testing import Hang, Reset, TinkerServer
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 @pytest.mark.parametrize("path", ["/client/config", "/create_session"])
 @pytest.mark.parametrize("reply", [401, 422, 500, Reset()])
-def test_a_start_that_fails_leaves_nothing(server: ScriptedServer, path: str, reply: int | Reset) -> None:
+def test_a_start_that_fails_leaves_nothing(server: TinkerServer, path: str, reply: int | Reset) -> None:
     server.on(path, reply)
     with pytest.raises((APIStatusError, APIConnectionError)):
         client_of(server)
 
 
-def test_numbers_are_gapless_and_unique_with_64_threads(
-    server: ScriptedServer, service: ServiceClient
-) -> None:
+def test_numbers_are_gapless_and_unique_with_64_threads(server: TinkerServer, service: ServiceClient) -> None:
     with ThreadPoolExecutor(64) as pool:
-        models = [pool.submit(service.create_lora_training_client, "base") for _ in range(64)]
-        samplers = [pool.submit(service.create_sampling_client, base_model="base") for _ in range(64)]
+        models = [pool.submit(service.create_lora_training_client, "tinkex/byte-lm") for _ in range(64)]
+        samplers = [
+            pool.submit(service.create_sampling_client, base_model="tinkex/byte-lm") for _ in range(64)
+        ]
         trainers = [one.result() for one in models]
         clients = {id(one) for one in trainers} | {id(one.result()) for one in samplers}
     numbers = [request.json()["model_seq_id"] for request in server.requests.to("/create_model")]
@@ -46,10 +46,10 @@ def test_numbers_are_gapless_and_unique_with_64_threads(
     assert {id(client) for client in service.clients()} == clients
 
 
-def test_close_finishes_once_and_everything_is_over(server: ScriptedServer) -> None:
+def test_close_finishes_once_and_everything_is_over(server: TinkerServer) -> None:
     service = client_of(server)
-    training = service.create_lora_training_client("base")
-    sampler = service.create_sampling_client(base_model="base")
+    training = service.create_lora_training_client("tinkex/byte-lm")
+    sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
     service.close("errored", "ran out of patience")
     service.close()
     [finish] = server.requests.to(FINISH)
@@ -65,7 +65,7 @@ def test_close_finishes_once_and_everything_is_over(server: ScriptedServer) -> N
             use()
 
 
-def test_close_beats_no_more(server: ScriptedServer) -> None:
+def test_close_beats_no_more(server: TinkerServer) -> None:
     service = client_of(server, heartbeat_interval=0.02)
     server.requests.wait_for("/session_heartbeat", 2)
     service.close()
@@ -75,23 +75,23 @@ def test_close_beats_no_more(server: ScriptedServer) -> None:
 
 
 def test_close_is_quick_and_resolves_all_that_is_pending(
-    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+    server: TinkerServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With long polls, a creation, a beat and the finish itself all hanging, and more queued than may run."""
     monkeypatch.setattr(service_client, "CLOSE_SECONDS", 4.0)
     before = own_threads()
     service = client_of(server, heartbeat_interval=0.05)
-    training = service.create_lora_training_client("base")
-    sampler = service.create_sampling_client(base_model="base")
+    training = service.create_lora_training_client("tinkex/byte-lm")
+    sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
     narrow = service.create_sampling_client(
-        base_model="base", retry_config=types.RetryConfig(max_connections=2)
+        base_model="tinkex/byte-lm", retry_config=types.RetryConfig(max_connections=2)
     )
     for path in ("/retrieve_future", "/create_sampling_session", FINISH, "/session_heartbeat"):
         server.on(path, Hang())
     pending: list[Any] = [training.optim_step() for _ in range(20)]
     pending += [sampler.sample(PROMPT, 1, PARAMS) for _ in range(20)]
     pending += [narrow.sample(PROMPT, 1, PARAMS) for _ in range(20)]
-    pending.append(service.create_sampling_client_async(base_model="base"))
+    pending.append(service.create_sampling_client_async(base_model="tinkex/byte-lm"))
     server.requests.wait_for("/retrieve_future", 30)
     server.requests.wait_for("/session_heartbeat", 1)
     server.requests.wait_for("/create_sampling_session", 1)
@@ -106,7 +106,7 @@ def test_close_is_quick_and_resolves_all_that_is_pending(
             future.result(60)
 
 
-def test_close_from_many_threads_at_once(server: ScriptedServer) -> None:
+def test_close_from_many_threads_at_once(server: TinkerServer) -> None:
     service = client_of(server)
     with ThreadPoolExecutor(16) as pool:
         for done in [pool.submit(service.close) for _ in range(16)]:
@@ -114,16 +114,16 @@ def test_close_from_many_threads_at_once(server: ScriptedServer) -> None:
     assert len(server.requests.to(FINISH)) == 1
 
 
-def test_a_server_without_finish_is_fine(server: ScriptedServer) -> None:
+def test_a_server_without_finish_is_fine(server: TinkerServer) -> None:
     server.on(FINISH, 404)
     client_of(server).close()
 
 
-def test_a_client_that_is_garbage_stops_beating(server: ScriptedServer) -> None:
+def test_a_client_that_is_garbage_stops_beating(server: TinkerServer) -> None:
     with SessionManager(0.05) as manager:
         config = Config(base_url=server.url, api_key="tml-test")
         service = ServiceClient(config=config, session_manager=manager)
-        sampler = service.create_sampling_client(base_model="base")
+        sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
         server.requests.wait_for("/session_heartbeat", 2)
         del service
         gc.collect()
@@ -136,7 +136,7 @@ def test_a_client_that_is_garbage_stops_beating(server: ScriptedServer) -> None:
         wait_until(lambda: not manager.sessions())
 
 
-def test_garbage_that_is_collected_under_a_lock_does_no_harm(server: ScriptedServer) -> None:
+def test_garbage_that_is_collected_under_a_lock_does_no_harm(server: TinkerServer) -> None:
     """Clients in reference cycles go whenever the collector runs, in whichever thread that is."""
     config = Config(base_url=server.url, api_key="tml-test")
     old = gc.get_threshold()
@@ -160,16 +160,16 @@ def test_garbage_that_is_collected_under_a_lock_does_no_harm(server: ScriptedSer
 
 
 @pytest.mark.parametrize("keep", [False, True])
-def test_a_session_ends_with_the_last_client_in_use(server: ScriptedServer, keep: bool) -> None:
+def test_a_session_ends_with_the_last_client_in_use(server: TinkerServer, keep: bool) -> None:
     manager = SessionManager(5)
     service = ServiceClient(config=Config(base_url=server.url, api_key="tml-a"), session_manager=manager)
     gc.collect()
     gc.disable()
     try:
-        training = service.create_lora_training_client("base")
+        training = service.create_lora_training_client("tinkex/byte-lm")
         done: list[APIFuture[Any]] = [training.save_state("a"), training.optim_step()]
         done.append(training.forward([DATUM], "cross_entropy"))
-        done.append(service.create_sampling_client(base_model="base").sample(PROMPT, 1, PARAMS))
+        done.append(service.create_sampling_client(base_model="tinkex/byte-lm").sample(PROMPT, 1, PARAMS))
         for future in done:
             future.result(60)
         if not keep:

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from clients import config
 from programs import run_code
-from servers import Hang, ScriptedServer
 
 import tinkex
 from tinkex.session import session, telemetry
 from tinkex.session.telemetry import Telemetry
+from tinkex.testing import Hang, TinkerServer
 
 PATH = "/telemetry"
 
@@ -35,13 +35,13 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def listening(server: ScriptedServer) -> ScriptedServer:
+def listening(server: TinkerServer) -> TinkerServer:
     """A server that takes telemetry."""
     server.on(PATH, {"status": "accepted"})
     return server
 
 
-def client(server: ScriptedServer) -> tinkex.ServiceClient:
+def client(server: TinkerServer) -> tinkex.ServiceClient:
     return tinkex.ServiceClient(config=config(server, telemetry=True))
 
 
@@ -51,7 +51,7 @@ def reporter(service: tinkex.ServiceClient) -> Telemetry:
     return found
 
 
-def events(server: ScriptedServer) -> list[dict[str, Any]]:
+def events(server: TinkerServer) -> list[dict[str, Any]]:
     return [event for request in server.requests.to(PATH) for event in request.json()["events"]]
 
 
@@ -65,7 +65,7 @@ def wait_for_the_end_of_all() -> None:
     assert threads() == []
 
 
-def test_a_session_reports_its_start_its_events_and_its_end_in_one_batch(listening: ScriptedServer) -> None:
+def test_a_session_reports_its_start_its_events_and_its_end_in_one_batch(listening: TinkerServer) -> None:
     began = time.monotonic()
     with client(listening) as service:
         assert reporter(service).log("checkpoint", {"step": 7}, "WARNING")
@@ -94,7 +94,7 @@ def test_a_session_reports_its_start_its_events_and_its_end_in_one_batch(listeni
     assert float(end["duration"][2:-1]) <= lasted + 0.001
 
 
-def test_it_comes_before_the_connections_are_closed_and_the_thread_ends(listening: ScriptedServer) -> None:
+def test_it_comes_before_the_connections_are_closed_and_the_thread_ends(listening: TinkerServer) -> None:
     service = client(listening)
     assert len(threads()) == 1
     service.close()
@@ -103,7 +103,7 @@ def test_it_comes_before_the_connections_are_closed_and_the_thread_ends(listenin
 
 
 def test_an_error_that_leaves_the_with_block_is_reported_without_the_values_of_variables(
-    listening: ScriptedServer,
+    listening: TinkerServer,
 ) -> None:
     def fail(password: str) -> None:
         raise ValueError("no good")
@@ -117,13 +117,13 @@ def test_an_error_that_leaves_the_with_block_is_reported_without_the_values_of_v
     assert "swordsfish" not in report["traceback"]
 
 
-def test_ctrl_c_is_no_unhandled_exception(listening: ScriptedServer) -> None:
+def test_ctrl_c_is_no_unhandled_exception(listening: TinkerServer) -> None:
     with pytest.raises(KeyboardInterrupt), client(listening):
         raise KeyboardInterrupt
     assert [event["event"] for event in events(listening)] == ["SESSION_START", "SESSION_END"]
 
 
-def test_a_hundred_events_go_at_once(listening: ScriptedServer) -> None:
+def test_a_hundred_events_go_at_once(listening: TinkerServer) -> None:
     with client(listening) as service:
         for number in range(250):
             reporter(service).log("step", {"number": number})
@@ -132,7 +132,7 @@ def test_a_hundred_events_go_at_once(listening: ScriptedServer) -> None:
     assert [event["event_session_index"] for event in events(listening)] == list(range(252))
 
 
-def test_fewer_go_when_it_is_time(listening: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fewer_go_when_it_is_time(listening: TinkerServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(telemetry, "FLUSH_SECONDS", 0.05)
     with client(listening) as service:
         listening.requests.wait_for(PATH, 1)
@@ -142,7 +142,7 @@ def test_fewer_go_when_it_is_time(listening: ScriptedServer, monkeypatch: pytest
 
 
 def test_nobody_waits_for_a_server_that_hangs_and_the_queue_is_bounded(
-    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+    server: TinkerServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(telemetry, "SEND_TIMEOUT", 60.0)
     monkeypatch.setattr(session, "LAST_REPORT", 1.0)
@@ -162,7 +162,7 @@ def test_nobody_waits_for_a_server_that_hangs_and_the_queue_is_bounded(
     wait_for_the_end_of_all()
 
 
-def test_a_batch_gets_one_try_and_the_next_batch_another(server: ScriptedServer) -> None:
+def test_a_batch_gets_one_try_and_the_next_batch_another(server: TinkerServer) -> None:
     server.once(PATH, 503)
     server.on(PATH, {"status": "accepted"})
     with client(server) as service:
@@ -174,8 +174,9 @@ def test_a_batch_gets_one_try_and_the_next_batch_another(server: ScriptedServer)
     assert second.json()["events"][0]["event_session_index"] == 100
 
 
-def test_a_server_that_wants_none_gets_no_more(server: ScriptedServer) -> None:
-    with client(server) as service:  # which answers 404
+def test_a_server_that_wants_none_gets_no_more(server: TinkerServer) -> None:
+    server.on(PATH, 404)
+    with client(server) as service:
         for _ in range(150):
             reporter(service).log("step")
         server.requests.wait_for(PATH, 1)
@@ -185,14 +186,14 @@ def test_a_server_that_wants_none_gets_no_more(server: ScriptedServer) -> None:
 
 
 @pytest.mark.parametrize("odd", [object(), float("nan"), {1, 2}, b"bytes", float("inf")])
-def test_odd_values_are_shown_as_text_and_harm_nobody(listening: ScriptedServer, odd: object) -> None:
+def test_odd_values_are_shown_as_text_and_harm_nobody(listening: TinkerServer, odd: object) -> None:
     with client(listening) as service:
         assert reporter(service).log("odd", {"value": odd})
     [event] = [event for event in events(listening) if event["event"] == "GENERIC_EVENT"]
     assert isinstance(event["event_data"]["value"], str)
 
 
-def test_what_cannot_be_said_is_dropped_without_an_error(listening: ScriptedServer) -> None:
+def test_what_cannot_be_said_is_dropped_without_an_error(listening: TinkerServer) -> None:
     circle: dict[str, object] = {}
     circle["self"] = circle
 
@@ -208,7 +209,7 @@ def test_what_cannot_be_said_is_dropped_without_an_error(listening: ScriptedServ
 
 
 def test_it_can_be_turned_off_and_is_off_for_the_embedded_server(
-    listening: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+    listening: TinkerServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with tinkex.ServiceClient(config=config(listening, telemetry=False)) as service:
         assert service.get_telemetry() is None
@@ -223,7 +224,7 @@ def test_it_can_be_turned_off_and_is_off_for_the_embedded_server(
         assert service.get_telemetry() is not None
 
 
-def test_a_client_that_is_dropped_takes_its_thread_with_it(listening: ScriptedServer) -> None:
+def test_a_client_that_is_dropped_takes_its_thread_with_it(listening: TinkerServer) -> None:
     service = client(listening)
     [thread] = threads()
     del service
@@ -232,7 +233,7 @@ def test_a_client_that_is_dropped_takes_its_thread_with_it(listening: ScriptedSe
     assert not thread.is_alive()
 
 
-def test_a_forked_child_reports_for_itself_and_leaves_the_parents_events(listening: ScriptedServer) -> None:
+def test_a_forked_child_reports_for_itself_and_leaves_the_parents_events(listening: TinkerServer) -> None:
     code = """
     import os, sys
     import tinkex

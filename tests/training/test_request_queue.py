@@ -9,16 +9,16 @@ from concurrent.futures import Future, wait
 from typing import Any
 
 import pytest
-from clients import DATUM, client_of, config, seq_ids, wait_until
-from servers import NOT_YET, Hang, Reply, Reset, ScriptedServer
+from clients import DATUM, NOT_YET, client_of, config, seq_ids, wait_until
 
 import tinkex
 from tinkex import types
 from tinkex.session import session
+from tinkex.testing import Hang, Reply, Reset, TinkerServer
 
 
 def test_requests_are_numbered_in_the_order_of_the_calls(
-    server: ScriptedServer, training: tinkex.TrainingClient
+    server: TinkerServer, training: tinkex.TrainingClient
 ) -> None:
     futures: list[Future[Any]] = []
     for _ in range(10):
@@ -28,16 +28,14 @@ def test_requests_are_numbered_in_the_order_of_the_calls(
     numbered = [
         (request.json()["seq_id"], request.path.rpartition("/")[2])
         for request in server.requests
-        if b'"seq_id"' in request.body
+        if b'"seq_id"' in request.content
     ]
     paths = ["forward_backward", "optim_step"] * 10 + ["save_weights"]
     assert numbered == list(enumerate(paths, 1))
     assert futures[-1].result().path.endswith("/weights/a")
 
 
-def test_calls_from_many_threads_leave_no_gap(
-    server: ScriptedServer, training: tinkex.TrainingClient
-) -> None:
+def test_calls_from_many_threads_leave_no_gap(server: TinkerServer, training: tinkex.TrainingClient) -> None:
     def work() -> None:
         for _ in range(20):
             training.optim_step().result(60)
@@ -50,7 +48,7 @@ def test_calls_from_many_threads_leave_no_gap(
     assert seq_ids(server, "/optim_step") == list(range(1, 161))
 
 
-def test_a_call_does_not_wait_for_the_server(server: ScriptedServer, training: tinkex.TrainingClient) -> None:
+def test_a_call_does_not_wait_for_the_server(server: TinkerServer, training: tinkex.TrainingClient) -> None:
     server.on("/optim_step", Hang())  # for as long as a request is given: a minute
     began = time.monotonic()
     futures = [training.optim_step() for _ in range(20)]
@@ -59,7 +57,7 @@ def test_a_call_does_not_wait_for_the_server(server: ScriptedServer, training: t
 
 
 def test_a_call_cancelled_before_it_is_sent_leaves_no_gap(
-    server: ScriptedServer, training: tinkex.TrainingClient
+    server: TinkerServer, training: tinkex.TrainingClient
 ) -> None:
     hang = Hang()
     server.once("/optim_step", hang)
@@ -74,7 +72,7 @@ def test_a_call_cancelled_before_it_is_sent_leaves_no_gap(
 
 
 def test_a_refused_call_gives_its_number_to_the_next(
-    server: ScriptedServer, training: tinkex.TrainingClient
+    server: TinkerServer, training: tinkex.TrainingClient
 ) -> None:
     training.optim_step().result(60)
     server.once("/forward_backward", Reply(422, {"detail": "no such loss"}))
@@ -85,17 +83,17 @@ def test_a_refused_call_gives_its_number_to_the_next(
 
 
 def test_a_retry_repeats_the_same_number_and_bytes(
-    server: ScriptedServer, training: tinkex.TrainingClient
+    server: TinkerServer, training: tinkex.TrainingClient
 ) -> None:
     server.once("/forward_backward", 503, Reset(), 429)
     training.forward_backward([DATUM], "cross_entropy").result(60)
-    bodies = {request.body for request in server.requests.to("/forward_backward")}
+    bodies = {request.content for request in server.requests.to("/forward_backward")}
     assert len(bodies) == 1
     assert len(server.requests.to("/forward_backward")) == 4
 
 
 def test_a_forgotten_promise_is_asked_for_under_the_same_number(
-    server: ScriptedServer, training: tinkex.TrainingClient
+    server: TinkerServer, training: tinkex.TrainingClient
 ) -> None:
     server.once("/retrieve_future", 410)
     training.optim_step().result(60)
@@ -103,7 +101,7 @@ def test_a_forgotten_promise_is_asked_for_under_the_same_number(
 
 
 def test_a_forgotten_promise_that_cannot_be_asked_for_again_poisons_the_client(
-    server: ScriptedServer, training: tinkex.TrainingClient
+    server: TinkerServer, training: tinkex.TrainingClient
 ) -> None:
     server.once("/retrieve_future", 410)
     server.once("/optim_step", None)
@@ -112,9 +110,7 @@ def test_a_forgotten_promise_that_cannot_be_asked_for_again_poisons_the_client(
         training.optim_step().result(60)
 
 
-def test_an_unknown_outcome_poisons_the_client(
-    server: ScriptedServer, training: tinkex.TrainingClient
-) -> None:
+def test_an_unknown_outcome_poisons_the_client(server: TinkerServer, training: tinkex.TrainingClient) -> None:
     path = training.save_state("before").result(60).path
     server.on("/optim_step", Reset())
     queued = [training.optim_step(), training.optim_step()]
@@ -142,7 +138,7 @@ def test_an_unknown_outcome_poisons_the_client(
     ],
 )
 def test_an_outcome_that_was_open_at_any_try_poisons_the_client(
-    server: ScriptedServer, training: tinkex.TrainingClient, answers: tuple[Any, ...]
+    server: TinkerServer, training: tinkex.TrainingClient, answers: tuple[Any, ...]
 ) -> None:
     server.once("/optim_step", *answers)
     with pytest.raises(tinkex.ClientPoisonedError, match="may or may not have been accepted"):
@@ -168,7 +164,7 @@ def test_an_outcome_that_was_open_at_any_try_poisons_the_client(
     ids=str,
 )
 def test_an_answer_that_is_not_the_servers_own_is_asked_for_again_under_the_same_number(
-    server: ScriptedServer, training: tinkex.TrainingClient, odd: Reply
+    server: TinkerServer, training: tinkex.TrainingClient, odd: Reply
 ) -> None:
     server.once("/optim_step", Reset(), odd, odd)
     training.optim_step().result(60)
@@ -178,7 +174,7 @@ def test_an_answer_that_is_not_the_servers_own_is_asked_for_again_under_the_same
 
 @pytest.mark.parametrize("answers", [(503,) * 4, (400,)])
 def test_a_forgotten_request_that_is_refused_the_second_time_poisons_the_client(
-    server: ScriptedServer, training: tinkex.TrainingClient, answers: tuple[int, ...]
+    server: TinkerServer, training: tinkex.TrainingClient, answers: tuple[int, ...]
 ) -> None:
     server.once("/retrieve_future", 410)
     server.once("/optim_step", None, *answers)
@@ -187,16 +183,16 @@ def test_a_forgotten_request_that_is_refused_the_second_time_poisons_the_client(
 
 
 @pytest.fixture
-def hasty(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[tinkex.TrainingClient]:
+def hasty(server: TinkerServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[tinkex.TrainingClient]:
     """A client for which an outage is long after 0.3 s."""
     monkeypatch.setattr("tinkex.polling.backoff.BACKOFF_FIRST", 0.01)
     settings = config(server, wire_format="json", outage_timeout=0.3)
     with tinkex.ServiceClient(config=settings) as service:
-        yield service.create_lora_training_client("base")
+        yield service.create_lora_training_client("tinkex/byte-lm")
 
 
 def test_a_server_that_fails_all_polls_poisons_the_client(
-    server: ScriptedServer, hasty: tinkex.TrainingClient
+    server: TinkerServer, hasty: tinkex.TrainingClient
 ) -> None:
     server.on("/retrieve_future", 503)
     with pytest.raises(tinkex.ClientPoisonedError, match="could not be learned"):
@@ -205,7 +201,7 @@ def test_a_server_that_fails_all_polls_poisons_the_client(
 
 @pytest.mark.parametrize("answer", [None, 400])
 def test_a_done_callback_may_wait_for_another_call(
-    server: ScriptedServer, training: tinkex.TrainingClient, answer: int | None
+    server: TinkerServer, training: tinkex.TrainingClient, answer: int | None
 ) -> None:
     held = Hang(answer)
     server.once("/optim_step", held)
@@ -217,14 +213,14 @@ def test_a_done_callback_may_wait_for_another_call(
 
 
 def test_a_result_that_cannot_be_learned_poisons_the_client(
-    server: ScriptedServer, hasty: tinkex.TrainingClient
+    server: TinkerServer, hasty: tinkex.TrainingClient
 ) -> None:
     server.on("/retrieve_future", Reset())
     with pytest.raises(tinkex.ClientPoisonedError, match="no state was saved"):
         hasty.optim_step().result(60)
 
 
-def test_failed_work_does_not_poison(server: ScriptedServer, training: tinkex.TrainingClient) -> None:
+def test_failed_work_does_not_poison(server: TinkerServer, training: tinkex.TrainingClient) -> None:
     server.once("/retrieve_future", {"error": "boom", "category": "server"})
     with pytest.raises(tinkex.RequestFailedError, match="boom"):
         training.optim_step().result(60)
@@ -232,11 +228,11 @@ def test_failed_work_does_not_poison(server: ScriptedServer, training: tinkex.Tr
 
 
 def test_a_server_that_cannot_be_reached_at_all_does_not_poison(
-    server: ScriptedServer, service: tinkex.ServiceClient, monkeypatch: pytest.MonkeyPatch
+    server: TinkerServer, service: tinkex.ServiceClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import requests
 
-    training = service.create_lora_training_client("base")
+    training = service.create_lora_training_client("tinkex/byte-lm")
     plain = requests.Session.send
     from urllib3.exceptions import NewConnectionError
 
@@ -253,7 +249,7 @@ def test_a_server_that_cannot_be_reached_at_all_does_not_poison(
 
 
 def test_the_outcome_of_a_call_cancelled_while_it_is_sent_is_still_learned(
-    server: ScriptedServer, training: tinkex.TrainingClient
+    server: TinkerServer, training: tinkex.TrainingClient
 ) -> None:
     hang = Hang()
     server.once("/optim_step", hang)
@@ -268,7 +264,7 @@ def test_the_outcome_of_a_call_cancelled_while_it_is_sent_is_still_learned(
 
 
 def test_a_cancelled_call_of_unknown_outcome_leaves_earlier_calls_alone(
-    server: ScriptedServer, training: tinkex.TrainingClient
+    server: TinkerServer, training: tinkex.TrainingClient
 ) -> None:
     earlier, lost = Hang(), Hang(404)
     server.once("/retrieve_future", earlier)
@@ -287,10 +283,10 @@ def test_a_cancelled_call_of_unknown_outcome_leaves_earlier_calls_alone(
     first.result(60)
 
 
-def test_closing_amid_a_call_of_several_requests_is_no_loss_of_the_model(server: ScriptedServer) -> None:
+def test_closing_amid_a_call_of_several_requests_is_no_loss_of_the_model(server: TinkerServer) -> None:
     server.on("/client/config", {"fwdbwd_max_chunk_len": 1})
     with tinkex.ServiceClient(config=config(server, wire_format="json")) as service:
-        training = service.create_lora_training_client("base")
+        training = service.create_lora_training_client("tinkex/byte-lm")
         server.once("/retrieve_future", None, Hang())  # of the first request, of the second
         future = training.forward_backward([DATUM, DATUM], "cross_entropy")
         server.requests.wait_for("/retrieve_future", 3)
@@ -299,11 +295,11 @@ def test_closing_amid_a_call_of_several_requests_is_no_loss_of_the_model(server:
 
 
 def test_calls_behind_a_poisoned_one_fail_even_if_all_threads_poll(
-    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+    server: TinkerServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "WORK_THREADS", 4)
     with client_of(server) as service:
-        training = service.create_lora_training_client("base")
+        training = service.create_lora_training_client("tinkex/byte-lm")
         lost = Hang(404)
         server.once("/retrieve_future", lost)
         server.on("/retrieve_future", NOT_YET)

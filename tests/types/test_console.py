@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import requests
 from clients import config
-from servers import ScriptedServer
 
 import tinkex
 from tinkex import types
+from tinkex.testing import TinkerServer
 from tinkex.types import console
 
 HOSTED = "https://tinker.thinkingmachines.dev/services/tinker-prod"
@@ -28,13 +28,13 @@ def test_only_the_hosted_service_has_a_console(base_url: str, start: str) -> Non
     assert console.page(base_url, "training_runs", "s:train:0") == f"{start}/training_runs/s:train:0"
 
 
-def test_elsewhere_the_api_tells_of_sessions_and_runs(server: ScriptedServer) -> None:
+def test_elsewhere_the_api_tells_of_sessions_and_runs(server: TinkerServer) -> None:
     with tinkex.ServiceClient(config=config(server)) as service:
-        training = service.create_lora_training_client("base")
+        training = service.create_lora_training_client("tinkex/byte-lm")
         assert service.get_console_url() == f"{server.url}/api/v1/sessions/{service.session_id}"
         assert training.get_console_url() == f"{server.url}/api/v1/training_runs/{training.model_id}"
         for url in (service.get_console_url(), training.get_console_url()):
-            assert requests.get(url, timeout=60).status_code == 404  # of the scripted server, so it got there
+            assert requests.get(url, timeout=60).status_code == 200
     assert server.requests.to(f"/training_runs/{training.model_id}")
 
 

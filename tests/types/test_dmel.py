@@ -8,10 +8,10 @@ import pytest
 from clients import config
 from hypothesis import given
 from hypothesis import strategies as st
-from servers import ScriptedServer
 
 import tinkex
 from tinkex import types
+from tinkex.testing import TinkerServer
 from tinkex.wire import json_codec, proto_codec
 from tinkex.wire import messages_pb2 as pb
 
@@ -81,13 +81,15 @@ def test_it_travels_as_it_is_in_both_formats(content: bytes) -> None:
     assert base64.b64decode(sent_json["dmel"]) == content
 
 
-def test_a_prompt_may_hold_text_and_audio(server: ScriptedServer) -> None:
+def test_a_prompt_may_hold_text_and_audio(server: TinkerServer) -> None:
     prompt = types.ModelInput.from_ints([1, 2]).append(types.DmelChunk(AUDIO))
     assert prompt.length == 302
     with pytest.raises(tinkex.InputError, match="audio"):
         prompt.to_ints()
     with tinkex.ServiceClient(config=config(server)) as service:
-        sampler = service.create_sampling_client(base_model="base")
+        sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
+        server.on("/asample", {"request_id": "heard"})  # the embedded model reads text only
+        server.on("/retrieve_future", {"sequences": [{"tokens": [7], "stop_reason": "length"}]})
         sampler.sample(prompt, 1, types.SamplingParams(max_tokens=1)).result(60)
     assert server.requests.to("/asample")[0].json()["prompt"]["chunks"] == [
         {"type": "encoded_text", "tokens": [1, 2]},

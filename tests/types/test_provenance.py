@@ -10,10 +10,10 @@ import pytest
 from clients import config, datum, when
 from hypothesis import given
 from hypothesis import strategies as st
-from servers import Reply, Request, ScriptedServer
 
 import tinkex
 from tinkex import types
+from tinkex.testing import Reply, Request, TinkerServer
 from tinkex.types import PromptProvenanceSpan, SampledProvenanceSpan
 from tinkex.types.provenance import ProvenanceSpan
 from tinkex.wire import json_codec, proto_codec
@@ -120,34 +120,35 @@ def test_the_two_kinds_differ() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 422])
-def test_a_refusal_of_spans_is_no_reason_to_leave_them_out(server: ScriptedServer, status: int) -> None:
+def test_a_refusal_of_spans_is_no_reason_to_leave_them_out(server: TinkerServer, status: int) -> None:
     refuse = when(
         lambda r: r.headers["content-type"] != "application/json", Reply(status, {"detail": "spans"})
     )
     server.on("/forward_backward", refuse)
     named = datum(1, 2, 3, 4).with_provenance(PROMPT, TARGETS)
     with tinkex.ServiceClient(config=config(server)) as service:
-        training = service.create_lora_training_client("base")
+        training = service.create_lora_training_client("tinkex/byte-lm")
         with pytest.raises(tinkex.APIStatusError, match="spans"):
             training.forward_backward([named], "stable_reinforce").result(60)
         assert training.forward_backward([datum(1, 2)], "cross_entropy").result(60).metrics
 
 
-def test_a_server_that_takes_only_json_gets_the_datum_without_them(server: ScriptedServer) -> None:
+def test_a_server_that_takes_only_json_gets_the_datum_without_them(server: TinkerServer) -> None:
     named = datum(1, 2, 3, 4).with_provenance(PROMPT, TARGETS)
+    server.on("/forward_backward", when(lambda r: r.headers["content-type"] != "application/json", 415))
     with tinkex.ServiceClient(config=config(server)) as service:
-        training = service.create_lora_training_client("base")
+        training = service.create_lora_training_client("tinkex/byte-lm")
         assert training.forward_backward([named], "cross_entropy").result(60).metrics
     in_proto, in_json = server.requests.to("/forward_backward")
     assert in_proto.headers["content-type"] != "application/json"
-    assert "spans" not in in_json.body.decode()
+    assert "spans" not in in_json.content.decode()
 
 
-def test_both_passes_of_a_custom_loss_carry_them(server: ScriptedServer) -> None:
+def test_both_passes_of_a_custom_loss_carry_them(server: TinkerServer) -> None:
     sent: list[pb.ForwardBackwardRequest] = []
 
     def take(request: Request) -> Reply | dict[str, Any]:
-        sent.append(pb.ForwardBackwardRequest.FromString(request.body))
+        sent.append(pb.ForwardBackwardRequest.FromString(request.content))
         return {"request_id": f"pass-{len(sent)}"}
 
     def result(request: Request) -> Any:
@@ -159,7 +160,7 @@ def test_both_passes_of_a_custom_loss_carry_them(server: ScriptedServer) -> None
     server.on("/forward_backward", take)
     server.on("/retrieve_future", result)
     with tinkex.ServiceClient(config=config(server, wire_format="proto")) as service:
-        training = service.create_lora_training_client("base")
+        training = service.create_lora_training_client("tinkex/byte-lm")
         named = datum(1, 2, 3, 4).with_provenance(PROMPT, TARGETS)
         training.forward_backward_custom([named], lambda data, logprobs: (0.0, {}, [[0.0] * 3])).result(60)
     assert [message.forward_only for message in sent] == [True, False]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from servers import ScriptedServer
 
 from tinkex import RestClient, types
+from tinkex.testing import TinkerServer
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ from tinkex import RestClient, types
     ],
 )
 def test_a_status_is_of_the_class_of_its_kind(
-    client: RestClient, server: ScriptedServer, answer: object, expected: types.SessionStatus | None
+    client: RestClient, server: TinkerServer, answer: object, expected: types.SessionStatus | None
 ) -> None:
     found = {"session_id": "s", "created_at": 0, "owner": "me", "project_id": "p", "checkpoints_count": 0}
     server.on("/sessions/search", {"sessions": [{**found, "status": answer}]})

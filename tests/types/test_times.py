@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from listings import NOON, checkpoint
-from servers import ScriptedServer
 
 from tinkex import RestClient, types
+from tinkex.testing import TinkerServer
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from tinkex import RestClient, types
     ],
 )
 def test_times_of_every_server(
-    client: RestClient, server: ScriptedServer, text: Any, expected: datetime
+    client: RestClient, server: TinkerServer, text: Any, expected: datetime
 ) -> None:
     server.on("/checkpoints", {"checkpoints": [checkpoint(time=text)]})
     found = client.list_user_checkpoints().result(60).checkpoints[0]

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from servers import ScriptedServer
 
 import tinkex
 from tinkex import metrics, types
+from tinkex.testing import TinkerServer
 
 PROMPT = types.ModelInput.from_ints([1, 2])
 GOOD = types.Datum(PROMPT, {"target_tokens": [2, 3], "weights": [1.0, 1.0]})
@@ -30,7 +30,7 @@ def within_a_second() -> Iterator[None]:
 
 
 @pytest.fixture
-def service(server: ScriptedServer) -> Iterator[tinkex.ServiceClient]:
+def service(server: TinkerServer) -> Iterator[tinkex.ServiceClient]:
     with tinkex.ServiceClient(base_url=server.url, api_key="tml-test") as made:
         yield made
 
@@ -72,12 +72,12 @@ def test_refused_connection() -> None:
         tinkex.ServiceClient(base_url=url, api_key="tml-test")
 
 
-def test_a_url_where_no_tinker_server_is(server: ScriptedServer) -> None:
+def test_a_url_where_no_tinker_server_is(server: TinkerServer) -> None:
     with pytest.raises(tinkex.NotFoundError):
         tinkex.ServiceClient(base_url=server.url + "/elsewhere", api_key="tml-test")
 
 
-def test_unknown_model(server: ScriptedServer, service: tinkex.ServiceClient) -> None:
+def test_unknown_model(server: TinkerServer, service: tinkex.ServiceClient) -> None:
     server.on("/create_model", 404)
     with pytest.raises(tinkex.NotFoundError):
         service.create_lora_training_client("no-such-model")
@@ -88,10 +88,10 @@ def test_unknown_model(server: ScriptedServer, service: tinkex.ServiceClient) ->
     "call",
     [
         lambda s: s.create_lora_training_client(""),
-        lambda s: s.create_lora_training_client("base", rank=0),
-        lambda s: s.create_lora_training_client("base", rank=1.5),
+        lambda s: s.create_lora_training_client("tinkex/byte-lm", rank=0),
+        lambda s: s.create_lora_training_client("tinkex/byte-lm", rank=1.5),
         lambda s: s.create_lora_training_client(
-            "base", train_mlp=False, train_attn=False, train_unembed=False
+            "tinkex/byte-lm", train_mlp=False, train_attn=False, train_unembed=False
         ),
         lambda s: s.create_sampling_client(),
         lambda s: s.create_sampling_client(model_path="/some/where"),
@@ -102,7 +102,7 @@ def test_unknown_model(server: ScriptedServer, service: tinkex.ServiceClient) ->
     ],
 )
 def test_nothing_is_sent_for_a_client_that_cannot_be(
-    server: ScriptedServer, service: tinkex.ServiceClient, call: Callable[[tinkex.ServiceClient], object]
+    server: TinkerServer, service: tinkex.ServiceClient, call: Callable[[tinkex.ServiceClient], object]
 ) -> None:
     before = len(server.requests)
     with pytest.raises(tinkex.InputError):
@@ -133,9 +133,9 @@ def test_nothing_is_sent_for_a_client_that_cannot_be(
     ],
 )
 def test_nothing_is_sent_for_training_that_cannot_be(
-    server: ScriptedServer, service: tinkex.ServiceClient, call: Callable[[tinkex.TrainingClient], object]
+    server: TinkerServer, service: tinkex.ServiceClient, call: Callable[[tinkex.TrainingClient], object]
 ) -> None:
-    training = service.create_lora_training_client("base")
+    training = service.create_lora_training_client("tinkex/byte-lm")
     before = len(server.requests)
     with pytest.raises(tinkex.InputError):
         call(training)
@@ -146,7 +146,7 @@ def test_a_learning_rate_cannot_be_spoiled_later(service: tinkex.ServiceClient) 
     params = types.AdamParams()
     with pytest.raises(AttributeError):
         params.learning_rate = math.inf  # type: ignore[misc]
-    training = service.create_lora_training_client("base")
+    training = service.create_lora_training_client("tinkex/byte-lm")
     with pytest.raises(tinkex.InputError, match="learning_rate"):
         training.optim_step({"learning_rate": math.inf})  # type: ignore[arg-type]
 
@@ -173,9 +173,9 @@ def test_a_learning_rate_cannot_be_spoiled_later(service: tinkex.ServiceClient) 
     ],
 )
 def test_nothing_is_sent_for_a_sample_that_cannot_be(
-    server: ScriptedServer, service: tinkex.ServiceClient, call: Callable[[tinkex.SamplingClient], object]
+    server: TinkerServer, service: tinkex.ServiceClient, call: Callable[[tinkex.SamplingClient], object]
 ) -> None:
-    sampler = service.create_sampling_client(base_model="base")
+    sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
     before = len(server.requests)
     with pytest.raises(tinkex.InputError):
         call(sampler)

@@ -8,10 +8,11 @@ import textwrap
 import time
 
 import pytest
+from clients import FINISH
 from programs import start_python
-from servers import FINISH, Hang, Reply, ScriptedServer
 
 from tinkex.session import process_end
+from tinkex.testing import Hang, Reply, TinkerServer
 
 PREAMBLE = """
 import signal, sys, threading, time
@@ -26,7 +27,7 @@ service = tinkex.ServiceClient(base_url=sys.argv[1], api_key="tml-test")
 """
 
 
-def run(server: ScriptedServer, code: str, seconds: float = 60.0) -> subprocess.Popen[str]:
+def run(server: TinkerServer, code: str, seconds: float = 60.0) -> subprocess.Popen[str]:
     """Start ``code``, which may take ``seconds`` to end, so that only what waits in vain takes long."""
     return start_python("-c", PREAMBLE + textwrap.dedent(code), server.url, str(seconds))
 
@@ -38,21 +39,21 @@ def end_of(process: subprocess.Popen[str]) -> tuple[int, str, str, float]:
     return process.returncode, out, err, time.monotonic() - started
 
 
-def reason(server: ScriptedServer) -> str:
+def reason(server: TinkerServer) -> str:
     [finish] = server.requests.to(FINISH)
     return str(finish.json()["reason"]["type"])
 
 
-def test_a_forgotten_client_ends_its_session_with_long_polls_in_flight(server: ScriptedServer) -> None:
+def test_a_forgotten_client_ends_its_session_with_long_polls_in_flight(server: TinkerServer) -> None:
     process = run(
         server,
         """
-        training = service.create_lora_training_client("base")
-        sampler = service.create_sampling_client(base_model="base")
+        training = service.create_lora_training_client("tinkex/byte-lm")
+        sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
         print("ready", flush=True)
         sys.stdin.readline()
         pending = [training.optim_step()] + [sampler.sample(prompt, 1, params) for _ in range(50)]
-        service.create_sampling_client_async(base_model="base")
+        service.create_sampling_client_async(base_model="tinkex/byte-lm")
         sys.stdin.readline()
         print("end", time.time(), flush=True)
         """,
@@ -76,7 +77,7 @@ def test_a_forgotten_client_ends_its_session_with_long_polls_in_flight(server: S
     server.wait_for_connections(0)
 
 
-def test_many_forgotten_clients_end_together(server: ScriptedServer) -> None:
+def test_many_forgotten_clients_end_together(server: TinkerServer) -> None:
     server.on(FINISH, Reply(delay=0.2))
     process = run(
         server,
@@ -92,7 +93,7 @@ def test_many_forgotten_clients_end_together(server: ScriptedServer) -> None:
     assert took < 20
 
 
-def test_many_clients_of_a_server_that_hangs_do_not_hold_up_the_exit(server: ScriptedServer) -> None:
+def test_many_clients_of_a_server_that_hangs_do_not_hold_up_the_exit(server: TinkerServer) -> None:
     server.on(FINISH, Hang())
     process = run(
         server,
@@ -107,7 +108,7 @@ def test_many_clients_of_a_server_that_hangs_do_not_hold_up_the_exit(server: Scr
     assert time.time() - float(out.split()[-1]) < 20, "one second for each would take longer"
 
 
-def test_a_finish_that_hangs_does_not_hold_up_the_exit(server: ScriptedServer) -> None:
+def test_a_finish_that_hangs_does_not_hold_up_the_exit(server: TinkerServer) -> None:
     server.on(FINISH, Hang())
     process = run(server, 'print("end", time.time(), flush=True)', seconds=4.0)
     status, out, err, _ = end_of(process)
@@ -117,7 +118,7 @@ def test_a_finish_that_hangs_does_not_hold_up_the_exit(server: ScriptedServer) -
     assert process_end.EXIT_SECONDS < 2
 
 
-def test_a_script_that_fails_reports_errored(server: ScriptedServer) -> None:
+def test_a_script_that_fails_reports_errored(server: TinkerServer) -> None:
     status, _, err, _ = end_of(run(server, "1 / 0"))
     assert status == 1
     assert err.rstrip().endswith("ZeroDivisionError: division by zero")
@@ -127,10 +128,10 @@ def test_a_script_that_fails_reports_errored(server: ScriptedServer) -> None:
 BLOCKED = {
     "a result": (
         "/retrieve_future",
-        "service.create_sampling_client(base_model='base').sample(prompt, 1, params).result()",
+        "service.create_sampling_client(base_model='tinkex/byte-lm').sample(prompt, 1, params).result()",
     ),
-    "a creation": ("/create_model", "service.create_lora_training_client('base')"),
-    "a creation's long poll": ("/retrieve_future", "service.create_lora_training_client('base')"),
+    "a creation": ("/create_model", "service.create_lora_training_client('tinkex/byte-lm')"),
+    "a creation's long poll": ("/retrieve_future", "service.create_lora_training_client('tinkex/byte-lm')"),
     "a plain call": ("/get_server_capabilities", "service.get_server_capabilities()"),
 }
 
@@ -139,7 +140,7 @@ BLOCKED = {
     ("call", "within"),
     [("a result", "a with block"), *((call, "a bare script") for call in BLOCKED)],
 )
-def test_ctrl_c_during_a_blocking_call(server: ScriptedServer, call: str, within: str) -> None:
+def test_ctrl_c_during_a_blocking_call(server: TinkerServer, call: str, within: str) -> None:
     path, code = BLOCKED[call]
     server.on(path, Hang())
     script = f"with service:\n    {code}" if within == "a with block" else code
@@ -153,7 +154,7 @@ def test_ctrl_c_during_a_blocking_call(server: ScriptedServer, call: str, within
     assert reason(server) == "interrupted"
 
 
-def test_ctrl_c_while_the_session_starts(server: ScriptedServer) -> None:
+def test_ctrl_c_while_the_session_starts(server: TinkerServer) -> None:
     server.on("/create_session", Hang())
     process = run(server, "")
     server.requests.wait_for("/create_session", 1)
@@ -164,7 +165,7 @@ def test_ctrl_c_while_the_session_starts(server: ScriptedServer) -> None:
     server.wait_for_connections(0)
 
 
-def test_a_closed_client_ends_at_once(server: ScriptedServer) -> None:
+def test_a_closed_client_ends_at_once(server: TinkerServer) -> None:
     server.once(FINISH, {})
     server.on(FINISH, Hang())
     status, out, err, _ = end_of(run(server, 'service.close()\nprint("end", time.time(), flush=True)'))

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 from clients import config, datum
 from programs import run_python
-from servers import Hang, Reply, Request, Reset, ScriptedServer
 
 import tinkex
 from tinkex import Config, ServiceClient, metrics, types
 from tinkex.errors import TinkerError
 from tinkex.http.transport import Transport
+from tinkex.testing import Hang, Reply, Request, Reset, TinkerServer
 
 KEY = "tml-" + "k3y0f7h3t3st" * 3
 
@@ -61,13 +61,14 @@ def echo(status: int) -> Callable[[Request], Reply]:
     """A server that repeats what it was sent, headers and all, when it refuses."""
 
     def answer(request: Request) -> Reply:
-        words = {"detail": f"refused: {dict(request.headers)}", "got": dict(request.headers)}
-        return Reply(status, words, {"X-Request-Id": "req-7", "X-You-Sent": request.headers["x-api-key"]})
+        sent = {**request.headers, **request.secrets}
+        words = {"detail": f"refused: {sent}", "got": sent}
+        return Reply(status, words, {"X-Request-Id": "req-7", "X-You-Sent": request.secrets["x-api-key"]})
 
     return answer
 
 
-def test_the_key_shows_nowhere(server: ScriptedServer) -> None:
+def test_the_key_shows_nowhere(server: TinkerServer) -> None:
     shown = Shown()
     written = io.StringIO()
     handler = logging.StreamHandler(written)
@@ -89,10 +90,10 @@ def test_the_key_shows_nowhere(server: ScriptedServer) -> None:
     shown.texts += [written.getvalue(), repr(metrics.snapshot())]
     assert "POST /asample: 200" in written.getvalue()
     for request in server.requests:
-        assert request.headers["x-api-key"] == KEY
-        kept = {name: value for name, value in request.headers.items() if name != "x-api-key"}
-        assert kept.pop("cf-access-client-secret") == ACCESS
-        shown.texts += [request.path, request.query, request.body.decode("latin-1"), repr(kept)]
+        assert request.secrets["x-api-key"] == KEY
+        kept = dict(request.headers)
+        assert request.secrets["cf-access-client-secret"] == ACCESS
+        shown.texts += [request.path, request.query, request.content.decode("latin-1"), repr(kept)]
     kinds = {
         event["event"] for request in server.requests.to("/telemetry") for event in request.json()["events"]
     }
@@ -100,7 +101,7 @@ def test_the_key_shows_nowhere(server: ScriptedServer) -> None:
     shown.check()
 
 
-def _use_everything(server: ScriptedServer, shown: Shown) -> None:
+def _use_everything(server: TinkerServer, shown: Shown) -> None:
     server.on("/telemetry", {"status": "accepted"})
     headers = {"CF-Access-Client-Secret": ACCESS}
     settings = config(server, api_key=KEY, telemetry=True, default_headers=headers, outage_timeout=0.2)
@@ -130,13 +131,13 @@ def _use_everything(server: ScriptedServer, shown: Shown) -> None:
     shown.failing(service.get_server_capabilities, tinkex.ClientClosedError)
 
 
-def _fail_in_the_end(server: ScriptedServer, service: tinkex.ServiceClient, shown: Shown) -> None:
+def _fail_in_the_end(server: TinkerServer, service: tinkex.ServiceClient, shown: Shown) -> None:
     prompt, params = types.ModelInput.from_ints([1, 2, 3]), types.SamplingParams(max_tokens=2)
     telemetry = service.get_telemetry()
     assert telemetry is not None
     telemetry.log(KEY, {KEY: [f"\n{KEY}", {"inner": ACCESS}]})
-    sampler = service.create_sampling_client(base_model="base")
-    training = service.create_lora_training_client("base")
+    sampler = service.create_sampling_client(base_model="tinkex/byte-lm")
+    training = service.create_lora_training_client("tinkex/byte-lm")
     server.once("/asample", echo(503))
     shown.add(sampler.sample(prompt, 1, params).result(60))
     shown.add(training.forward_backward([datum(1, 2, 3)], "cross_entropy").result(60))
@@ -162,13 +163,13 @@ def _fail_in_the_end(server: ScriptedServer, service: tinkex.ServiceClient, show
 
 
 @pytest.mark.parametrize("log", ["", "debug"])
-def test_the_key_is_in_no_traceback_that_ends_a_program(server: ScriptedServer, log: str) -> None:
+def test_the_key_is_in_no_traceback_that_ends_a_program(server: TinkerServer, log: str) -> None:
     server.on("/create_model", echo(403))
     server.on("/telemetry", {"status": "accepted"})
     code = """
     import sys, tinkex
     with tinkex.ServiceClient(base_url=sys.argv[1]) as service:
-        service.create_lora_training_client("base")
+        service.create_lora_training_client("tinkex/byte-lm")
     """
     settings = {"TINKER_API_KEY": KEY, "TINKER_LOG": log, "TINKER_TELEMETRY": "1"}
     done = run_python("-X", "dev", "-c", textwrap.dedent(code), server.url, **settings)
@@ -177,12 +178,12 @@ def test_the_key_is_in_no_traceback_that_ends_a_program(server: ScriptedServer, 
     assert "[hidden]" in done.stderr
     assert ("POST /create_model: 403" in done.stderr) == bool(log)
     [telemetry] = server.requests.to("/telemetry")
-    assert b"PermissionDeniedError" in telemetry.body
-    for text in (done.stdout, done.stderr, telemetry.body.decode()):
+    assert b"PermissionDeniedError" in telemetry.content
+    for text in (done.stdout, done.stderr, telemetry.content.decode()):
         assert KEY not in text
 
 
-def test_a_credential_of_any_form_that_a_command_prints_is_hidden_too(server: ScriptedServer) -> None:
+def test_a_credential_of_any_form_that_a_command_prints_is_hidden_too(server: TinkerServer) -> None:
     odd = "a-credential-like-no-other"
     settings = config(server, api_key=None, credential_cmd=f"echo {odd}")
     assert odd not in repr(settings)
@@ -192,7 +193,7 @@ def test_a_credential_of_any_form_that_a_command_prints_is_hidden_too(server: Sc
         transport.request("POST", "/refused", b"{}")
     transport.close()
     [request] = server.requests.to("/refused")
-    assert request.headers["x-api-key"] == odd
+    assert request.secrets["x-api-key"] == odd
     assert odd not in str(caught.value) + repr(vars(caught.value))
 
 
@@ -203,7 +204,7 @@ CAPABILITIES = "/get_server_capabilities"
 
 
 @pytest.mark.parametrize("reply", [400, 401, 403, 404, 422, 429, 503, Reset(), Reply(200, b"not json")])
-def test_no_error_shows_the_key(server: ScriptedServer, reply: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_error_shows_the_key(server: TinkerServer, reply: Any, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     config = Config(
         base_url=server.url, api_key=KEY, max_tries=2, retry_delay=0.01,

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 from clients import config, seq_ids
-from servers import Hang, Reply, Request, ScriptedServer
 
 import tinkex
 from tinkex import types
+from tinkex.testing import Hang, Reply, Request, TinkerServer
 from tinkex.wire import messages_pb2 as pb
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -31,7 +31,7 @@ def nll(logprobs: Any, weights: Any) -> tuple[Any, dict[str, Any]]:
 
 
 @pytest.fixture
-def running_losses(server: ScriptedServer) -> ScriptedServer:
+def running_losses(server: TinkerServer) -> TinkerServer:
     """A server that runs custom losses: the nth it is given is ``loss-n``."""
     server.on("/client/config", {"custom_loss_server_side": True})
     server.on("/create_custom_loss", lambda r: {"request_id": f"loss-{r.json()['custom_loss_seq_id']}"})
@@ -45,12 +45,12 @@ def running_losses(server: ScriptedServer) -> ScriptedServer:
 
 
 @pytest.fixture
-def on_server(running_losses: ScriptedServer) -> Iterator[tinkex.ServiceClient]:
+def on_server(running_losses: TinkerServer) -> Iterator[tinkex.ServiceClient]:
     with tinkex.ServiceClient(config=config(running_losses, wire_format="json")) as made:
         yield made
 
 
-def test_a_loss_is_sent_as_its_graph(server: ScriptedServer, on_server: tinkex.ServiceClient) -> None:
+def test_a_loss_is_sent_as_its_graph(server: TinkerServer, on_server: tinkex.ServiceClient) -> None:
     handle = on_server.create_custom_loss(nll, RANKS).result(60)
     [request] = server.requests.to("/create_custom_loss")
 
@@ -108,7 +108,7 @@ def test_a_loss_is_sent_as_its_graph(server: ScriptedServer, on_server: tinkex.S
     ],
 )
 def test_arguments_of_every_kind_are_encoded(
-    server: ScriptedServer,
+    server: TinkerServer,
     on_server: tinkex.ServiceClient,
     step: Callable[[Any], Any],
     args: list[Any],
@@ -122,9 +122,9 @@ def test_arguments_of_every_kind_are_encoded(
 
 
 def test_a_loss_of_the_server_takes_one_pass_with_the_data_as_it_is(
-    server: ScriptedServer, on_server: tinkex.ServiceClient
+    server: TinkerServer, on_server: tinkex.ServiceClient
 ) -> None:
-    training = on_server.create_lora_training_client("base")
+    training = on_server.create_lora_training_client("tinkex/byte-lm")
     handle = on_server.create_custom_loss(nll, RANKS).result(60)
     training.forward_backward_custom([DATUM], handle).result(60)
     training.optim_step().result(60)
@@ -136,22 +136,22 @@ def test_a_loss_of_the_server_takes_one_pass_with_the_data_as_it_is(
     assert set(sent["data"][0]["loss_fn_inputs"]) == {"target_tokens", "weights", "advantages"}
 
 
-def test_proto_names_the_loss_too(running_losses: ScriptedServer) -> None:
+def test_proto_names_the_loss_too(running_losses: TinkerServer) -> None:
     running_losses.on("/forward_backward", lambda request: {"request_id": "loss-pass"})
     with tinkex.ServiceClient(config=config(running_losses, wire_format="proto")) as service:
-        training = service.create_lora_training_client("base")
+        training = service.create_lora_training_client("tinkex/byte-lm")
         handle = service.create_custom_loss(nll, RANKS).result(60)
         training.forward_backward_custom([DATUM], handle)
         [request] = running_losses.requests.wait_for("/forward_backward")
-    sent = pb.ForwardBackwardRequest.FromString(request.body)
+    sent = pb.ForwardBackwardRequest.FromString(request.content)
     assert (sent.loss_fn, sent.loss_fn_config_v2["loss_id"].text) == ("custom", "loss-0")
     assert not sent.forward_only
 
 
 def test_a_loss_of_this_process_sends_nothing_but_its_gradients(
-    server: ScriptedServer, service: tinkex.ServiceClient
+    server: TinkerServer, service: tinkex.ServiceClient
 ) -> None:
-    training = service.create_lora_training_client("base")
+    training = service.create_lora_training_client("tinkex/byte-lm")
     handle = service.create_custom_loss(nll, RANKS).result(60)
     assert handle.loss_id is None
     output = training.forward_backward_custom([DATUM, DATUM], handle).result(60)
@@ -225,7 +225,7 @@ def differentiating(logprobs: Any) -> Any:
 )
 @pytest.mark.parametrize("where", ["service", "on_server"])
 def test_what_cannot_be_a_loss_is_refused_before_anything_is_sent(
-    server: ScriptedServer, request: pytest.FixtureRequest, where: str, fn: Any, why: str
+    server: TinkerServer, request: pytest.FixtureRequest, where: str, fn: Any, why: str
 ) -> None:
     client = request.getfixturevalue(where)
     ranks = dict.fromkeys(inspect.signature(fn).parameters if callable(fn) else (), 1)
@@ -263,10 +263,10 @@ def test_ranks_that_do_not_fit_are_refused(service: tinkex.ServiceClient, ranks:
 )
 @pytest.mark.parametrize("where", ["service", "on_server"])
 def test_data_that_does_not_fit_a_loss_is_refused_before_anything_is_sent(
-    server: ScriptedServer, request: pytest.FixtureRequest, where: str, inputs: dict[str, Any], why: str
+    server: TinkerServer, request: pytest.FixtureRequest, where: str, inputs: dict[str, Any], why: str
 ) -> None:
     client = request.getfixturevalue(where)
-    training = client.create_lora_training_client("base")
+    training = client.create_lora_training_client("tinkex/byte-lm")
     handle = client.create_custom_loss(nll, RANKS).result(60)
     before = len(server.requests)
     with pytest.raises(tinkex.InputError, match=why):
@@ -274,12 +274,10 @@ def test_data_that_does_not_fit_a_loss_is_refused_before_anything_is_sent(
     assert len(server.requests) == before
 
 
-def test_a_loss_works_only_in_its_own_session(
-    server: ScriptedServer, on_server: tinkex.ServiceClient
-) -> None:
+def test_a_loss_works_only_in_its_own_session(server: TinkerServer, on_server: tinkex.ServiceClient) -> None:
     handle = on_server.create_custom_loss(nll, RANKS).result(60)
     with tinkex.ServiceClient(config=config(server)) as other:
-        training = other.create_lora_training_client("base")
+        training = other.create_lora_training_client("tinkex/byte-lm")
         with pytest.raises(tinkex.InputError, match=on_server.session_id):
             training.forward_backward_custom([DATUM], handle)
         own = other.create_custom_loss(nll, RANKS).result(60)
@@ -288,7 +286,7 @@ def test_a_loss_works_only_in_its_own_session(
 
 
 def test_a_session_takes_a_loss_once_and_numbers_them(
-    server: ScriptedServer, on_server: tinkex.ServiceClient
+    server: TinkerServer, on_server: tinkex.ServiceClient
 ) -> None:
     def same(logprobs: Any, weights: Any) -> tuple[Any, dict[str, Any]]:
         loss = -(logprobs * weights).sum()
@@ -305,7 +303,7 @@ def test_a_session_takes_a_loss_once_and_numbers_them(
 
 @pytest.mark.parametrize("path", ["/create_custom_loss", "/retrieve_future"])
 def test_a_loss_that_the_server_refused_can_be_made_again(
-    server: ScriptedServer, on_server: tinkex.ServiceClient, path: str
+    server: TinkerServer, on_server: tinkex.ServiceClient, path: str
 ) -> None:
     server.once(path, Reply(400, {"detail": "torch.exp is not allowed"}))
     refused = (tinkex.BadRequestError, tinkex.RequestFailedError)
@@ -315,7 +313,7 @@ def test_a_loss_that_the_server_refused_can_be_made_again(
 
 
 def test_a_call_does_not_wait_for_the_server_and_retries_the_same_bytes(
-    server: ScriptedServer, on_server: tinkex.ServiceClient
+    server: TinkerServer, on_server: tinkex.ServiceClient
 ) -> None:
     hang = Hang(then=503)
     server.once("/create_custom_loss", hang)
@@ -324,23 +322,23 @@ def test_a_call_does_not_wait_for_the_server_and_retries_the_same_bytes(
     hang.release()
     assert future.result(60).loss_id == "loss-0"
     first, again = server.requests.to("/create_custom_loss")
-    assert first.body == again.body
+    assert first.content == again.content
 
 
 def test_a_forgotten_promise_is_asked_for_again_with_the_same_bytes(
-    server: ScriptedServer, on_server: tinkex.ServiceClient
+    server: TinkerServer, on_server: tinkex.ServiceClient
 ) -> None:
     server.once("/retrieve_future", 410)
     assert on_server.create_custom_loss(nll, RANKS).result(60).loss_id == "loss-0"
     first, again = server.requests.to("/create_custom_loss")
-    assert first.body == again.body
+    assert first.content == again.content
     server.on("/retrieve_future", 410)
     with pytest.raises(tinkex.APIError, match="forgot a CreateCustomLoss request 3 times"):
         on_server.create_custom_loss(nll, {"logprobs": 2, "weights": 2}).result(60)
 
 
 def test_an_answer_without_a_loss_id_is_no_loss(
-    server: ScriptedServer, on_server: tinkex.ServiceClient
+    server: TinkerServer, on_server: tinkex.ServiceClient
 ) -> None:
     nameless: dict[str, Any] = {"type": "create_custom_loss"}
     server.once("/retrieve_future", nameless, {**nameless, "loss_id": 7})

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 from programs import run_code
-from servers import ScriptedServer
 
 import tinkex
 from tinkex import types
+from tinkex.testing import TinkerServer
 
 pytestmark = pytest.mark.filterwarnings("error", "ignore:Sparse CSR tensor support")
 FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.float8_e4m3fn]
@@ -129,7 +129,7 @@ def test_to_torch_copies_the_values_once() -> None:
     assert made.nbytes <= peak < 1.1 * made.nbytes
 
 
-def test_torch_without_numpy_is_enough(server: ScriptedServer) -> None:
+def test_torch_without_numpy_is_enough(server: TinkerServer) -> None:
     code = """
         import sys, warnings
         sys.modules["numpy"] = None
@@ -137,7 +137,7 @@ def test_torch_without_numpy_is_enough(server: ScriptedServer) -> None:
         import tinkex, torch
         from tinkex import types
         service = tinkex.ServiceClient(base_url=sys.argv[1], api_key="tml-test")
-        training = service.create_lora_training_client("base")
+        training = service.create_lora_training_client("tinkex/byte-lm")
         inputs = {"target_tokens": torch.tensor([2, 3]), "goal": torch.tensor([0.0, 1.0]).bfloat16()}
         datum = types.Datum(types.ModelInput.from_ints([1, 2]), inputs)
         def loss(data, logprobs):
@@ -147,6 +147,6 @@ def test_torch_without_numpy_is_enough(server: ScriptedServer) -> None:
     """
     ran = run_code(code, server.url)
     assert ran.stdout.strip() == "5.0", ran.stderr
-    [backward] = [r for r in server.requests.to("/forward_backward") if b'"weights"' in r.body]
+    [backward] = [r for r in server.requests.to("/forward_backward") if b'"weights"' in r.content]
     [sent] = backward.json()["forward_backward_input"]["data"]
     assert sent["loss_fn_inputs"]["weights"]["data"] == [2.0, 4.0]

@@ -10,16 +10,21 @@ import math
 import queue
 import socket
 import time
+from collections.abc import Callable
 from functools import partial
 from http.client import HTTPException, HTTPResponse
 from typing import Any
 
-from requests import Response
+from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from tinkex.concurrency.living import Living
+
+Interceptor = Callable[[PreparedRequest, Callable[[], Response]], Response]
+interceptor: Interceptor | None = None
+"""A function that answers the requests of all clients of this process. Its second argument asks the server."""
 
 
 class CuttableAdapter(HTTPAdapter):
@@ -37,6 +42,12 @@ class CuttableAdapter(HTTPAdapter):
     def __init__(self) -> None:
         self._connections = _Connections()
         super().__init__()
+
+    def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
+        """Send a request, or give it to the ``interceptor`` if there is one."""
+        if interceptor is None:
+            return super().send(request, *args, **kwargs)
+        return interceptor(request, partial(super().send, request, *args, **kwargs))
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Make the pool manager, and record the connections of its pools."""

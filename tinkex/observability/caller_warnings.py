@@ -14,4 +14,11 @@ def warn_caller(message: str, category: type[Warning]) -> None:
     frame, level = sys._getframe(1), 2  # stacklevel=2 means the caller of this function
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("tinkex."):
         frame, level = frame.f_back, level + 1
-    warnings.warn(message, category, stacklevel=level)
+    warning = category(message)
+    vars(warning)["issued_by"] = "tinkex"
+    warnings.warn(warning, stacklevel=level)
+
+
+def is_ours(warning: object) -> bool:
+    """Return whether ``warn_caller`` has issued ``warning``. Its place does not tell."""
+    return getattr(warning, "issued_by", None) == "tinkex"

@@ -61,6 +61,11 @@ def forget(session: OpenSession) -> None:
     _open.discard(session)
 
 
+def open_sessions() -> list[OpenSession]:
+    """The sessions that would be ended with the process."""
+    return _open.all()
+
+
 def _on_sigterm(number: int, frame: FrameType | None) -> None:
     # Another thread ends the sessions, because the main thread may have been interrupted while it held a lock.
     ending = threading.Thread(target=_end_all, args=("interrupted",), name="tinkex-sigterm", daemon=True)

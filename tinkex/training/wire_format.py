@@ -46,6 +46,14 @@ def submit(
     return promise
 
 
+def forget(base_url: str | None = None) -> None:
+    """Forget the format of a server, or of all servers, because its address may be another server's from now on."""
+    if base_url is None:
+        _found.clear()
+    else:
+        _found.pop(base_url, None)
+
+
 def _try_json(
     transport: Transport, model_id: str, seq_id: int, batch: api.Batch, refusal: APIStatusError
 ) -> Promise[ForwardBackwardOutput]:

@@ -80,6 +80,11 @@ class TrainingModel:
         return self._gradients
 
     @property
+    def step(self) -> int:
+        """The number of optimizer steps so far, with those of a checkpoint whose optimizer was loaded."""
+        return self._optimizer.step
+
+    @property
     def weights(self) -> Mapping[str, Floats]:
         """The adapters as they are now."""
         return self._weights

@@ -90,17 +90,18 @@ class Promises:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._prefix = secrets.token_hex(6)
+        self.prefix: str = secrets.token_hex(6)
+        """The first part of every request id of this server."""
         self._count = 0
         self._held: dict[str, Promise] = {}
         self._finished: deque[Promise] = deque()
-        self._id = re.compile(rf"{self._prefix}-([0-9]{{1,18}})")
+        self._id = re.compile(rf"{self.prefix}-([0-9]{{1,18}})")
 
     def new(self, kind: str, model_id: str | None = None, *, cancellable: bool = False) -> Promise:
         """A promise for a request of type ``kind``, on ``model_id`` if the request is one of a model's."""
         with self._lock:
             self._count += 1
-            promise = Promise(f"{self._prefix}-{self._count}", kind, model_id, cancellable=cancellable)
+            promise = Promise(f"{self.prefix}-{self._count}", kind, model_id, cancellable=cancellable)
             self._held[promise.request_id] = promise
         promise.when_done(self._keep_for_a_while)
         return promise
