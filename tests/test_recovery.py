@@ -513,7 +513,7 @@ def test_an_action_is_repeated_after_a_restart(tmp_path: Path, undisturbed: list
         assert weights_of(run.training) == undisturbed
 
 
-def test_what_a_callback_raises_ends_the_run(server: ScriptedServer) -> None:
+def test_what_a_callback_raises_ends_the_run(server: TinkerServer) -> None:
     def stop(checkpoint: recovery.Checkpoint) -> None:
         raise KeyError(checkpoint.step)
 

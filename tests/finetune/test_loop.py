@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from clients import config
-from servers import Request, ScriptedServer
 
 import tinkex
 from tinkex import recovery, types
@@ -18,6 +17,7 @@ from tinkex.finetune.learning_rate import Schedule
 from tinkex.finetune.loop import Diverged, Evaluation, Loop, mean_loss
 from tinkex.finetune.step_log import StepLog
 from tinkex.local import LocalServer
+from tinkex.testing import Request, TinkerServer
 
 EXAMPLES = [Example(array("i", [at, at + 1, at + 2]), b"\0\1\1") for at in range(4)]
 
@@ -69,7 +69,7 @@ def test_a_checkpoint_of_which_the_log_knows_nothing_is_added(tmp_path: Path) ->
 
 
 def test_the_next_step_is_sent_before_the_results_of_this_one_are_there(
-    server: ScriptedServer, tmp_path: Path
+    server: TinkerServer, tmp_path: Path
 ) -> None:
     """The results of the first step come only once the second step has been sent."""
 
@@ -79,7 +79,7 @@ def test_the_next_step_is_sent_before_the_results_of_this_one_are_there(
 
     server.on("/retrieve_future", late)
     run = recovery.Run(
-        lambda service: service.create_lora_training_client("base"),
+        lambda service: service.create_lora_training_client("tinkex/byte-lm"),
         connect=lambda: tinkex.ServiceClient(config=config(server, wire_format="json")),
         max_restarts=0,
     )
