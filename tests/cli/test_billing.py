@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from commands import KEY, Held, Tinkex
-from servers import ScriptedServer
+
+from tinkex.testing import TinkerServer
 
 WINDOW = ("2026-07-13T00:00:00Z", "2026-07-14T00:00:00Z")
 HOUR = {"bucket_start": "2026-07-13T00:00:00Z", "bucket_end": "2026-07-13T01:00:00Z", "session_id": "s-1"}
@@ -30,7 +31,7 @@ USAGE = {
 
 
 @pytest.fixture
-def billed(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> ScriptedServer:
+def billed(server: TinkerServer, monkeypatch: pytest.MonkeyPatch) -> TinkerServer:
     """A server on which something was used."""
     monkeypatch.setenv("TINKER_BASE_URL", server.url)
     monkeypatch.setenv("TINKER_API_KEY", KEY)
@@ -42,7 +43,7 @@ def rows(text: str) -> list[dict[str, Any]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def test_usage_as_a_table(billed: ScriptedServer, tinkex_here: Tinkex) -> None:
+def test_usage_as_a_table(billed: TinkerServer, tinkex_here: Tinkex) -> None:
     lines = [line.split("\t") for line in tinkex_here("billing", "usage", *WINDOW).out.splitlines()]
     training, storage, checkpoint = (dict(zip(lines[0], line)) for line in lines[1:])
     assert (training["type"], training["token_count"], training["estimated_cost_usd"]) == (
@@ -57,7 +58,7 @@ def test_usage_as_a_table(billed: ScriptedServer, tinkex_here: Tinkex) -> None:
     assert (checkpoint["count"], checkpoint["estimated_cost_usd"]) == ("2", "")
 
 
-def test_usage_as_json_and_as_csv(billed: ScriptedServer, tinkex_here: Tinkex, tmp_path: Path) -> None:
+def test_usage_as_json_and_as_csv(billed: TinkerServer, tinkex_here: Tinkex, tmp_path: Path) -> None:
     found = tinkex_here("billing", "usage", *WINDOW, "-f", "json").json
     assert found["data"][0]["event_info"]["token_count"] == 512
     assert found["sessions"]["s-1"] == {"user_metadata": {"team": "blue"}}

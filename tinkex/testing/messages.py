@@ -131,12 +131,7 @@ def _proto_tensor(tensor: pb.Tensor) -> types.TensorData:
 
 
 def _span(span: pb.ProvenanceSpan) -> types.SampledProvenanceSpan | types.PromptProvenanceSpan:
-    if span.HasField("sampled_tokens"):
-        made: Any = types.SampledProvenanceSpan
-        tokens = span.sampled_tokens
-    else:
-        made, tokens = types.PromptProvenanceSpan, span.prompt_tokens
-    whole: types.SampledProvenanceSpan = made(
-        sequence_id=tokens.sequence_id, offset=tokens.offset, length=tokens.length
-    )
-    return whole
+    sampled = span.HasField("sampled_tokens")
+    tokens: Any = span.sampled_tokens if sampled else span.prompt_tokens
+    kind = types.SampledProvenanceSpan if sampled else types.PromptProvenanceSpan
+    return kind(sequence_id=tokens.sequence_id, offset=tokens.offset, length=tokens.length)
