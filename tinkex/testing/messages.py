@@ -124,7 +124,7 @@ def _proto_chunk(chunk: pb.Chunk) -> types.ModelInputChunk:
 
 def _proto_tensor(tensor: pb.Tensor) -> types.TensorData:
     dtype, sparse = _TENSOR_DTYPES[tensor.dtype], tensor.sparse_csr
-    if tensor.WhichOneof("data") != "sparse_csr":
+    if tensor.WhichOneof("encoding") != "sparse_csr":
         return types.TensorData.from_packed(tensor.dense, dtype, tensor.shape)
     indices = [unpack(part, "q") for part in (sparse.crow_indices, sparse.col_indices)]
     return types.TensorData.from_packed(sparse.values, dtype, tensor.shape, *indices)
