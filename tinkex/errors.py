@@ -125,8 +125,8 @@ class APIError(TinkerError):
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.method = method or str(getattr(request, "method", ""))
-        self.url = url or str(getattr(request, "url", ""))
+        self.method: str = method or str(getattr(request, "method", ""))
+        self.url: str = url or str(getattr(request, "url", ""))
         if request is not None:
             self._request = request
         # Text can be printed and pickled whatever it says; JSON nested too deeply cannot.
