@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
@@ -51,7 +50,7 @@ class BadInput(CallFailed):
 class Interrupted(click.ClickException):
     """Ctrl-C, reported in one line on stderr, with the exit status 130 that shells expect after SIGINT."""
 
-    exit_code = 128 + signal.SIGINT
+    exit_code = 130  # 128 + SIGINT
 
     def __init__(self) -> None:
         super().__init__(INTERRUPTED)

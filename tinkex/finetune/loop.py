@@ -73,7 +73,7 @@ class Loop:
         self._started = time.monotonic()
         self.metrics = metrics
         self.checkpoints = checkpoints
-        self.stopped_early = False
+        self.stopped_early: bool = False
         """Whether training ended because the evaluations did not become better."""
         at = run.checkpoint
         metrics.rewind(0 if at is None else at.step)

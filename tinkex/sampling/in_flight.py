@@ -69,7 +69,7 @@ class SamplesInFlight:
             self._executor = self._own_executor = session.start_executor(retry.max_connections, "sample")
         self._pending: set[APIFuture[Any]] = set()
         """The samples that have no outcome yet. The set needs no lock, because its methods are atomic."""
-        self.progress = time.monotonic()
+        self.progress: float = time.monotonic()
         """When a sample last got its result."""
         self._clone_id = clone_id
         self._numbers = itertools.count()

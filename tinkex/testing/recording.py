@@ -51,7 +51,7 @@ class Cassette(contextlib.ContextDecorator):
     ) -> None:
         if record_mode not in ("once", "none", "all"):
             raise InputError(f"record_mode must be 'once', 'none' or 'all', not {record_mode!r}")
-        self.path = Path(path)
+        self.path: Path = Path(path)
         self._mode: RecordMode = record_mode
         self._ignored = tuple(ignore)
         self._lock = threading.Lock()

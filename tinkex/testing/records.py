@@ -40,8 +40,6 @@ class Records(Generic[N]):
     def __eq__(self, other: object) -> bool:
         return list(self) == (list(other) if isinstance(other, Records) else other)
 
-    __hash__ = None  # type: ignore[assignment]
-
     def __repr__(self) -> str:
         return repr(list(self))
 

@@ -45,7 +45,7 @@ class Fault:
         self.delay = delay
         """The seconds that an answer is delayed, whatever it is; None if ``reply`` is the answer."""
         self._patterns = patterns_of(endpoint)
-        self.model = model_name(model)
+        self.model: str | None = model_name(model)
         self._left = times
         self.counted: bool = times is not None
         """Whether the fault has a limit."""

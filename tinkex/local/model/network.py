@@ -9,7 +9,7 @@ nearly uniform: its loss is about ``ln(vocabulary size)`` per token.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, reduce
 
@@ -88,7 +88,7 @@ class BaseModel:
         return view
 
 
-base_model = lru_cache(maxsize=8)(BaseModel)
+base_model: Callable[..., BaseModel] = lru_cache(maxsize=8)(BaseModel)
 """The same as ``BaseModel``, which is made once in a process for each vocabulary size."""
 
 

@@ -36,9 +36,9 @@ class Vocabulary:
 
     def __init__(self, size: int, class_size: int | None = None) -> None:
         self.size = size
-        self.class_size = class_size or (size if size <= ONE_SOFTMAX else math.isqrt(size - 1) + 1)
-        self.classes = -(-size // self.class_size)
-        self.draws = min(self.classes, 2)
+        self.class_size: int = class_size or (size if size <= ONE_SOFTMAX else math.isqrt(size - 1) + 1)
+        self.classes: int = -(-size // self.class_size)
+        self.draws: int = min(self.classes, 2)
         """How many random numbers it takes to draw a token."""
 
 

@@ -65,12 +65,12 @@ class TrainingModel:
         shapes = {layer: (base.layers[layer].shape[0], base.layers[layer].shape[1]) for layer in layers}
         self._weights: Mapping[str, Floats] = new_adapters(spec, shapes, base.dtype)
         self._optimizer = AdamState.fresh(self._weights)
-        self.steps = 0
+        self.steps: int = 0
         """How many steps the optimizer has taken since this object was made."""
         self._reset()
 
     def _reset(self) -> None:
-        self.has_gradients = False
+        self.has_gradients: bool = False
         self._gradients: Weights = {name: np.zeros_like(value) for name, value in self._weights.items()}
         self._model = AdaptedModel(self._base, self._weights, self.spec)
 
