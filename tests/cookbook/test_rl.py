@@ -62,10 +62,7 @@ class PlainBuilder(RLDatasetBuilder):
 
 WAYS = {
     "sync": {},
-    # By default asynchronous runs use a loss that only the hosted service has, since its formula is not published.
-    "async": {
-        "async_config": train.AsyncConfig(max_steps_off_policy=1, groups_per_batch=GROUPS, loss_fn="ppo")
-    },
+    "async": {"async_config": train.AsyncConfig(max_steps_off_policy=1, groups_per_batch=GROUPS)},
     "stream-minibatch": {
         "stream_minibatch_config": train.StreamMinibatchConfig(groups_per_batch=GROUPS, num_minibatches=2)
     },

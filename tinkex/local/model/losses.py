@@ -8,6 +8,10 @@ and ``r = exp(lp - q)``. Every loss is a sum over tokens, each multiplied by its
     importance_sampling  -r * A
     ppo                  -min(r * A, clip(r, low, high) * A)      low, high = 0.8, 1.2
     cispo                -clip(r, low, high) * lp * A             low, high = 0.0, 4.0; no gradient through the clip
+    stable_reinforce     -min(r, 1) * lp * A                      no gradient through the minimum
+
+The last one stands in for the loss of that name of the hosted service, whose formula is not published: it is the policy
+gradient of V-trace (Espeholt et al. 2018, "IMPALA", section 4.2), which is stable on data of an older policy, too.
 """
 
 from __future__ import annotations
@@ -71,6 +75,11 @@ def _cispo(lp: Floats, inputs: Inputs, config: Config) -> tuple[Floats, Floats]:
     return derivatives * lp, derivatives
 
 
+def _stable_reinforce(lp: Floats, inputs: Inputs, config: Config) -> tuple[Floats, Floats]:
+    derivatives = -np.minimum(_ratio(lp, inputs), 1) * inputs["advantages"]
+    return derivatives * lp, derivatives
+
+
 def _ratio(lp: Floats, inputs: Inputs) -> Floats:
     ratio: Floats = np.exp(lp - inputs["logprobs"])
     return ratio
@@ -93,4 +102,5 @@ LOSSES: Mapping[str, Loss] = {
     "importance_sampling": Loss(_importance_sampling, _POLICY_GRADIENT),
     "ppo": Loss(_ppo, _POLICY_GRADIENT, _CLIP),
     "cispo": Loss(_cispo, _POLICY_GRADIENT, _CLIP),
+    "stable_reinforce": Loss(_stable_reinforce, _POLICY_GRADIENT),
 }

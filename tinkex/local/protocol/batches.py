@@ -7,6 +7,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from tinkex.local.model.batch import Batch, make_batch
+from tinkex.local.model.errors import InvalidInput
 from tinkex.local.protocol.fields import Fields
 from tinkex.local.protocol.refused import Refused
 from tinkex.local.protocol.tensors import json_tensor, json_tokens, proto_tensor, proto_tokens
@@ -29,6 +30,8 @@ def batch_from_proto(body: bytes) -> Batch:
     config: dict[str, Any] = dict(message.loss_fn_config)
     for key, value in message.loss_fn_config_v2.items():
         config[key] = value.text if value.WhichOneof("value") == "text" else value.number
+    for i, datum in enumerate(message.data):
+        _check_provenance(message.loss_fn, i, known=bool(datum.loss_fn_input_spans))
     data = [
         (
             proto_tokens(datum.model_input, f"data[{i}]"),
@@ -57,6 +60,7 @@ def batch_from_json(body: Fields, *, forward_only: bool) -> Batch:
     data = []
     for i, item in enumerate(request.items("data")):
         datum = Fields(item, f"data[{i}]")
+        _check_provenance(request.text("loss_fn"), i, known=False)
         tensors = datum.child("loss_fn_inputs")
         data.append(
             (
@@ -72,3 +76,12 @@ def batch_from_json(body: Fields, *, forward_only: bool) -> Batch:
         request.mapping("loss_fn_config") or {},
         forward_only=forward_only,
     )
+
+
+def _check_provenance(loss: str, i: int, *, known: bool) -> None:
+    """Raise ``InvalidInput`` if ``loss`` needs to know where the tokens of datum ``i`` come from, and does not."""
+    if loss == "stable_reinforce" and not known:
+        raise InvalidInput(
+            f"data[{i}]: stable_reinforce needs the provenance of the tokens (Datum.with_provenance), which only proto "
+            "has a place for"
+        )
