@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import http.client
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+from typing import Any
 
 import pytest
 import requests
+from waitress.trigger import trigger
 
 from tinkex.local import LocalServer, embedded
 from tinkex.local.byte_tokenizer import ByteTokenizer
@@ -141,3 +144,20 @@ def test_the_tokenizer_needs_nothing() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
     )
     assert f"{sys.executable} -m pip install 'numpy>=" in done.stdout
+
+
+def test_a_server_whose_thread_ends_before_it_is_woken_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    wake = trigger.pull_trigger
+
+    def late(self: Any, thunk: Any = None) -> None:
+        # Something else, here a connection, wakes the thread, which sees that it is to end.
+        socket.create_connection(("127.0.0.1", int(server.base_url.rpartition(":")[2]))).close()
+        for thread in threading.enumerate():
+            if thread.name == "tinkex-local-http":
+                thread.join(60)
+        wake(self, thunk)
+
+    server = LocalServer().start()
+    monkeypatch.setattr(trigger, "pull_trigger", late)
+    server.stop()
+    assert "tinkex-local-http" not in [thread.name for thread in threading.enumerate()]

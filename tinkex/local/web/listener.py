@@ -52,11 +52,9 @@ class Listener:
         while not self._stopping or (self._unsent() and time.monotonic() < self._deadline):
             wait = 0.01 if self._stopping else 30.0
             self._server.asyncore.loop(timeout=wait, use_poll=True, map=self._server._map, count=1)
-        # This thread closes the sockets, so that none is closed while it is being read or written here. A thread that
-        # is late with its answer still writes to the trigger, whose descriptor must not be another file's by then.
-        late = self._dispatcher.in_progress > 0
+        # This thread closes the sockets, so that none is closed while it is being read or written here.
         for channel in list(self._server._map.values()):
-            if not (late and channel is self._server.trigger):
+            if channel is not self._server.trigger:
                 channel.close()
 
     def _unsent(self) -> bool:
@@ -75,6 +73,10 @@ class Listener:
         self._stopping = True
         self._server.pull_trigger()
         self._thread.join(STOP_SECONDS + 0.5)
+        # The trigger was needed until now. A thread that is late with its answer still writes to it, so then it stays
+        # open: its descriptor must not be another file's by that time.
+        if self._dispatcher.in_progress == 0 and not self._thread.is_alive():
+            self._server.trigger.close()
 
 
 class _Dispatcher(ThreadedTaskDispatcher):
