@@ -148,16 +148,19 @@ def test_the_tokenizer_needs_nothing() -> None:
 
 def test_a_server_whose_thread_ends_before_it_is_woken_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     wake = trigger.pull_trigger
+    others = set(threading.enumerate())
+    server = LocalServer().start()
+    (thread,) = [
+        one for one in threading.enumerate() if one not in others and one.name == "tinkex-local-http"
+    ]
 
     def late(self: Any, thunk: Any = None) -> None:
-        # Something else, here a connection, wakes the thread, which sees that it is to end.
-        socket.create_connection(("127.0.0.1", int(server.base_url.rpartition(":")[2]))).close()
-        for thread in threading.enumerate():
-            if thread.name == "tinkex-local-http":
-                thread.join(60)
+        if threading.current_thread() is threading.main_thread():
+            # Something else, here a connection, wakes the thread, which sees that it is to end.
+            socket.create_connection(("127.0.0.1", int(server.base_url.rpartition(":")[2]))).close()
+            thread.join(60)
         wake(self, thunk)
 
-    server = LocalServer().start()
     monkeypatch.setattr(trigger, "pull_trigger", late)
     server.stop()
-    assert "tinkex-local-http" not in [thread.name for thread in threading.enumerate()]
+    assert not thread.is_alive()

@@ -54,7 +54,9 @@ class Listener:
             self._server.asyncore.loop(timeout=wait, use_poll=True, map=self._server._map, count=1)
         # This thread closes the sockets, so that none is closed while it is being read or written here.
         for channel in list(self._server._map.values()):
-            if channel is not self._server.trigger:
+            if channel is self._server:
+                self._server.asyncore.dispatcher.close(channel)  # its own method would close the trigger, too
+            elif channel is not self._server.trigger:
                 channel.close()
 
     def _unsent(self) -> bool:
