@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Callable
@@ -72,6 +73,21 @@ def test_it_works_for_the_server_of_this_process_and_as_a_decorator(tmp_path: Pa
             )
 
     assert ask() == ask() == ask(), "without a seed, each sample would be another one"
+
+
+def test_it_lasts_as_long_as_a_decorated_coroutine(tmp_path: Path) -> None:
+    def decorated(settings: dict[str, Any]) -> Callable[[], Any]:
+        @cassette(tmp_path / "c.json")
+        async def ask() -> Any:
+            await asyncio.sleep(0)
+            with tinkex.ServiceClient(**settings) as service:
+                return await service.get_server_capabilities_async()
+
+        return ask
+
+    with TinkerServer() as server:
+        first = asyncio.run(decorated({"base_url": server.url, "api_key": KEY})())
+    assert asyncio.run(decorated(NOWHERE)()) == first
 
 
 def test_no_secret_reaches_the_file(tmp_path: Path, server: TinkerServer) -> None:

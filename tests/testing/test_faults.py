@@ -196,6 +196,9 @@ def test_faults_come_in_order_and_delays_on_top(server: TinkerServer) -> None:
         lambda server: server.fail_next("optimstep"),
         lambda server: server.delay("", 1),
         lambda server: server.drop(None),
+        lambda server: server.fail_next("/asamples"),
+        lambda server: server.delay("/api/v1/sessions/*/finnish", 1),
+        lambda server: server.truncate("/asample*s"),
         lambda server: server.requests.to("asamples"),
         lambda server: server.requests.wait_for("forward-backward", 1),
     ],
@@ -225,6 +228,12 @@ def test_an_unknown_endpoint_is_an_error_that_lists_them(
         lambda server: server.on("optim_step", "a text"),
         lambda server: server.pause_capacity(None),
         lambda server: server.expire_session("unknown"),
+        lambda server: server.expire_session(model="tinkex/byte-lm"),
+        lambda server: server.fail_next("optim_step", model="tinkex/byte-ml"),
+        lambda server: server.delay("optim_step", 1, model="unknown:train:0"),
+        lambda server: server.pause_capacity(1, model="unknown"),
+        lambda server: server.answer_with("optim_step", content_type="text/plain\r\nSet-Cookie: a"),
+        lambda server: server.answer_with("optim_step", headers={"Retry-After": 1}),
     ],
 )
 def test_other_misuse_is_an_error_at_once(
@@ -232,6 +241,53 @@ def test_other_misuse_is_an_error_at_once(
 ) -> None:
     with pytest.raises(tinkex.InputError):
         misuse(server)
+
+
+@pytest.mark.parametrize("endpoint", ["/asample", "/api/v1/asample", "/asam*", "*", "/sessions/an-id/finish"])
+def test_a_path_of_an_endpoint_is_taken(server: TinkerServer, endpoint: str) -> None:
+    assert server.fail_next(endpoint).active
+
+
+def test_a_name_does_not_mean_the_endpoints_below_it(
+    server: TinkerServer, service: tinkex.ServiceClient
+) -> None:
+    rest = service.create_rest_client()
+    path = service.create_lora_training_client("tinkex/byte-lm").save_state("a").result(60).path
+    with server.fail_next("sessions", times=None), server.fail_next("training_runs", times=None):
+        assert len(rest.list_checkpoints(path.split("/")[2]).result(60).checkpoints) == 1
+    with tinkex.ServiceClient(config=server.config()), server.fail_next("sessions"):
+        pass
+    assert [session.status for session in server.sessions] == ["active", "client_finished"]
+    assert server.requests.to("sessions") == server.requests.to("training_runs") == []
+    assert len(server.requests.to("finish")) == len(server.requests.to("checkpoints")) == 1
+    assert len(server.requests.to("/sessions/*")) == 1
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_refused_pass_is_not_sent_again_in_another_format(
+    server: TinkerServer, service: tinkex.ServiceClient, status: int
+) -> None:
+    training = service.create_lora_training_client("tinkex/byte-lm")
+    server.fail_next("forward_backward", status=status)
+    with pytest.raises(tinkex.APIStatusError, match=str(status)):
+        training.forward_backward([DATUM], "cross_entropy").result(60)
+    assert len(server.requests.to("forward_backward")) == 1
+
+
+def test_the_session_of_a_model_expires(server: TinkerServer, service: tinkex.ServiceClient) -> None:
+    training = service.create_lora_training_client("tinkex/byte-lm")
+    for by_client in (True, False):
+        with tinkex.ServiceClient(config=server.config()) as second:
+            other = second.create_lora_training_client("tinkex/byte-lm")
+            ended = server.expire_session(model=other if by_client else other.model_id)
+            assert ended == [second.session_id]
+            with pytest.raises(tinkex.SessionEndedError):
+                other.optim_step(STEP).result(60)
+    with tinkex.ServiceClient(config=server.config()) as third:
+        sampler = third.create_sampling_client(base_model="tinkex/byte-lm")
+        assert server.expire_session(model=sampler) == [third.session_id]
+    training.optim_step(STEP).result(60)
+    assert server.expire_session(model="tinkex/byte-lm") == [service.session_id]
 
 
 def test_the_general_primitive(server: TinkerServer) -> None:

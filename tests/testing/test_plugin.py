@@ -81,6 +81,11 @@ LEFT = {
         "tinkex.ServiceClient(config=tinkex_server.config(), nonsense=1).close()",
         "unread warning FutureWarning: ServiceClient ignores unknown arguments: nonsense",
     ),
+    "warning of the server": (
+        "answer = tinkex.testing.Reply(200, {'supported_models': []}, {'Warning': '299 tinkex \"take care\"'}); "
+        "tinkex_server.on('get_server_capabilities', answer); tinkex_service.get_server_capabilities()",
+        "unread warning ServerWarning: take care",
+    ),
 }
 
 
@@ -148,6 +153,14 @@ def test_code_with_clients_of_its_own_meets_the_server(project: Project) -> None
     status, output = project(
         """
         import os, subprocess, sys, unittest
+
+        def test_a_refused_pass_is_not_sent_again_in_another_format(tinkex_server, tinkex_url):
+            datum = types.Datum(types.ModelInput.from_ints([1]), {"target_tokens": [2], "weights": [1.0]})
+            with tinkex.ServiceClient() as service:
+                training = service.create_lora_training_client("tinkex/byte-lm")
+                tinkex_server.fail_next("forward_backward", status=400)
+                with pytest.raises(tinkex.BadRequestError):
+                    training.forward_backward([datum], "cross_entropy").result()
 
         def test_here_and_in_a_child(tinkex_server, tinkex_url):
             code = "import tinkex\\nwith tinkex.ServiceClient() as s: s.create_lora_training_client('tinkex/byte-lm')"

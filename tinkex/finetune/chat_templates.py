@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from tinkex._extras import install_command
 from tinkex.errors import InputError
 from tinkex.finetune.chat import BEGIN, END, ChatTemplate, PlainTemplate
 from tinkex.tokenizers import Tokenizer
@@ -119,7 +120,7 @@ def _jinja() -> Any:
     try:
         return importlib.import_module("jinja2")
     except ImportError:
-        raise InputError("chat templates need jinja2: pip install 'tinkex[train]'") from None
+        raise InputError(f"chat templates need jinja2: {install_command('train')}") from None
 
 
 def _environment() -> Any:

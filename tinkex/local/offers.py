@@ -39,7 +39,9 @@ def wanted_models(models: Mapping[str, int | None] | Iterable[str]) -> dict[str,
 
 
 def _parse(text: str) -> tuple[str, int | None]:
-    name, equals, size = str(text).partition("=")
+    if not isinstance(text, str):
+        raise ConfigError(f"a model cannot be named {text!r}")
+    name, equals, size = text.partition("=")
     if not equals:
         return name, None
     try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import warnings
 
+from tinkex.errors import ServerWarning
+
 
 def warn_caller(message: str, category: type[Warning]) -> None:
     """Warn at the line that called into the package, however many frames of the package lie between.
@@ -20,5 +22,5 @@ def warn_caller(message: str, category: type[Warning]) -> None:
 
 
 def is_ours(warning: object) -> bool:
-    """Return whether ``warn_caller`` has issued ``warning``. Its place does not tell."""
-    return getattr(warning, "issued_by", None) == "tinkex"
+    """Return whether this package has issued ``warning``. Its place does not tell."""
+    return isinstance(warning, ServerWarning) or getattr(warning, "issued_by", None) == "tinkex"

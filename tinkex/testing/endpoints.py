@@ -30,24 +30,44 @@ def _paths() -> dict[str, tuple[str, ...]]:
     return {name: tuple(paths) for name, paths in sorted(named.items())}
 
 
-def patterns_of(endpoint: str) -> tuple[str, ...]:
+def patterns_of(endpoint: str) -> tuple[re.Pattern[str], ...]:
     """Return the patterns that the paths of ``endpoint`` match.
 
     ``endpoint`` is the name of an endpoint, such as ``asample``, or a path, which starts with a slash or a
     wildcard: ``/sessions/*/finish``, ``*``. Raises ``InputError``, which lists the endpoints, for an unknown name.
     """
     if isinstance(endpoint, str) and endpoint.startswith(("/", "*")):
-        return (endpoint.removeprefix(PREFIX),)
+        return (re.compile(fnmatch.translate(endpoint.removeprefix(PREFIX))),)
     found = _paths().get(endpoint) if isinstance(endpoint, str) else None
     if found is None:
-        names = ", ".join(name for name in _paths() if "/" not in name)
-        raise InputError(
-            f"{endpoint!r} is no endpoint; the endpoints are {names}, or a path that starts with /"
-        )
-    return found
+        raise _unknown(endpoint)
+    return tuple(map(_pattern, found))
 
 
-def matches(path: str, patterns: tuple[str, ...]) -> bool:
+def refuse_unknown(endpoint: str) -> None:
+    """Raise ``InputError``, which lists the endpoints, if ``endpoint`` is a path that no endpoint has."""
+    wanted = patterns_of(endpoint)
+    path = endpoint.removeprefix(PREFIX)
+    for known in (each for paths in _paths().values() for each in paths):
+        # Either may have the wildcard: "/sessions/*/finish" is meant by "/sessions/abc/finish" and by "/sessions/*".
+        if matches(known, wanted) or _pattern(known).fullmatch(path):
+            return
+    raise _unknown(endpoint)
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    """The pattern of one of ``_paths``, where ``*`` stands for one part between slashes."""
+    return re.compile("[^/]+".join(map(re.escape, path.split("*"))))
+
+
+def _unknown(endpoint: object) -> InputError:
+    names = ", ".join(name for name in _paths() if "/" not in name)
+    return InputError(
+        f"{endpoint!r} is no endpoint; the endpoints are {names}, or the path of one, such as /asample"
+    )
+
+
+def matches(path: str, patterns: tuple[re.Pattern[str], ...]) -> bool:
     """Return whether a request's path matches one of ``patterns``."""
     path = path.removeprefix(PREFIX)
-    return any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
+    return any(pattern.fullmatch(path) for pattern in patterns)

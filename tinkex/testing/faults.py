@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from tinkex.errors import InputError
+from tinkex.testing.endpoints import refuse_unknown
 from tinkex.testing.replies import Hang, Reply, Reset, Scripted, Truncated
 from tinkex.testing.requests import Request
 from tinkex.testing.rules import Fault, Rules
@@ -24,13 +25,18 @@ class Faults:
     wildcards. ``times`` is how many requests a fault meets; None means all, until the fault is stopped or the test
     ends. ``model`` limits it to the requests of one model: a training or sampling client, the id of a model, or the
     name of a base model. Every method returns the ``Fault``, whose ``with`` block ends it. ``InputError`` is raised at
-    once for an unknown endpoint, which lists those there are, and for a value out of range.
+    once for an unknown endpoint or model, which lists those there are, and for a value out of range. Only ``on`` and
+    ``once`` take paths that no endpoint has.
 
     Faults with ``times`` come first, in the order in which they were commanded. Of the others the newest counts.
     Delays come on top of everything.
     """
 
     _rules: Rules
+
+    def _refuse_unknown_model(self, name: str) -> None:
+        """Raise ``InputError`` if no model, base model or sampler has this name."""
+        raise NotImplementedError
 
     def on(self, endpoint: str, reply: Scripted, *, times: int | None = None, model: object = None) -> Fault:
         """Answer requests with ``reply``: see ``tinkex.testing.replies``.
@@ -48,12 +54,22 @@ class Faults:
             reply is None or isinstance(reply, (int, dict, Reply, Hang, Reset, Truncated)) or callable(reply)
         ):
             raise InputError(f"{reply!r} is no reply: see tinkex.testing.replies")
-        return self._rules.add(Fault(endpoint, reply, times=times, model=model))
+        return self._begin(Fault(endpoint, reply, times=times, model=model), model)
 
-    def once(self, endpoint: str, *replies: Scripted) -> None:
-        """Answer the next requests with ``replies``, one each. See ``on``."""
-        for reply in replies:
-            self.on(endpoint, reply, times=1)
+    def once(self, endpoint: str, reply: Scripted, *more: Scripted) -> None:
+        """Answer the next requests with these replies, one each. See ``on``."""
+        for each in (reply, *more):
+            self.on(endpoint, each, times=1)
+
+    def _begin(self, fault: Fault, model: object) -> Fault:
+        """Let a fault begin. A name in ``model`` must be known: a misspelt one would never meet a request."""
+        if isinstance(model, str):
+            self._refuse_unknown_model(model)
+        return self._rules.add(fault)
+
+    def _on_endpoint(self, endpoint: str, reply: Scripted, *, times: int | None, model: object) -> Fault:
+        refuse_unknown(endpoint)
+        return self.on(endpoint, reply, times=times, model=model)
 
     def clear_faults(self) -> None:
         """End all faults. Requests that hang already go on hanging until they are released."""
@@ -87,7 +103,9 @@ class Faults:
         if not isinstance(status, int) or not 400 <= status <= 599:
             raise InputError(f"status must be that of a refusal, 400 to 599, not {status!r}")
         headers = {} if retry_after is None else {"Retry-After": f"{_seconds('retry_after', retry_after):g}"}
-        return self.on(endpoint, Reply(status, {"detail": detail}, headers), times=times, model=model)
+        return self._on_endpoint(
+            endpoint, Reply(status, {"detail": detail}, headers), times=times, model=model
+        )
 
     def delay(
         self, endpoint: str, seconds: float, *, times: int | None = None, model: object = None
@@ -107,8 +125,9 @@ class Faults:
                     service.create_lora_training_client("tinkex/byte-lm")
                     assert time.monotonic() - began >= 0.2
         """
+        refuse_unknown(endpoint)
         held = _seconds("seconds", seconds)
-        return self._rules.add(Fault(endpoint, times=times, model=model, delay=held))
+        return self._begin(Fault(endpoint, times=times, model=model, delay=held), model)
 
     def drop(
         self,
@@ -133,7 +152,7 @@ class Faults:
         """
         if when not in ("before", "after"):
             raise InputError(f"when must be 'before' or 'after' the work is done, not {when!r}")
-        return self.on(endpoint, Reset(carried_out=when == "after"), times=times, model=model)
+        return self._on_endpoint(endpoint, Reset(carried_out=when == "after"), times=times, model=model)
 
     def truncate(
         self, endpoint: str, at: int | None = None, *, times: int | None = 1, model: object = None
@@ -153,7 +172,7 @@ class Faults:
         """
         if at is not None and (not isinstance(at, int) or isinstance(at, bool) or at < 0):
             raise InputError(f"at must be a number of bytes, not {at!r}")
-        return self.on(endpoint, Truncated(at=at), times=times, model=model)
+        return self._on_endpoint(endpoint, Truncated(at=at), times=times, model=model)
 
     def answer_with(
         self,
@@ -189,7 +208,10 @@ class Faults:
         else:
             content, kind = json.dumps(body).encode(), "application/json"
         sent = {"Content-Type": content_type or kind, **(headers or {})}
-        return self.on(endpoint, Reply(status, content, sent), times=times, model=model)
+        for name, value in sent.items():
+            if not isinstance(value, str) or not (name + value).isprintable():
+                raise InputError(f"the header {name!r} must be one line of text, not {value!r}")
+        return self._on_endpoint(endpoint, Reply(status, content, sent), times=times, model=model)
 
     def pause_capacity(
         self,
@@ -226,7 +248,7 @@ class Faults:
             return Hang(Reply(408, answer), seconds=min(HELD, left))
 
         fault = Fault("retrieve_future", not_yet, times=times, model=model)
-        return self._rules.add(fault)
+        return self._begin(fault, model)
 
 
 def _seconds(name: str, value: object) -> float:

@@ -154,6 +154,11 @@ class Relations:
                 for name in named:
                     self._models.setdefault(name, set()).update(models - {name})
 
+    def know(self, name: str) -> bool:
+        """Return whether an answer has named this model, sampler or promise."""
+        with self._lock:
+            return name in self._models
+
     def _related(self, names: set[str]) -> set[str]:
         with self._lock:
             return names.union(*(self._models.get(name, ()) for name in names))

@@ -109,6 +109,10 @@ def tinkex_url(
                 program()
                 self.assertEqual(len(self.tinkex_server.models), 1)
     """
+    from tinkex.training import wire_format
+
+    # A client that has to find out the format would take a 400 on command for a server that reads no proto.
+    wire_format.note(tinkex_server.url, "proto")
     monkeypatch.setenv("TINKER_BASE_URL", tinkex_server.url)
     monkeypatch.setenv("TINKER_API_KEY", tinkex_server.api_key)
     monkeypatch.setenv("TINKER_TELEMETRY", "0")

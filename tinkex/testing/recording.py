@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import functools
+import inspect
 import io
 import json
 import os
@@ -12,7 +14,7 @@ import threading
 from collections.abc import Callable, Collection
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 import requests
 import urllib3
@@ -23,6 +25,7 @@ from tinkex.testing.matching import Key, key_of, left_out, repeats, standing_ans
 from tinkex.testing.scrubbing import LINK, Scrubber
 from tinkex.training import wire_format
 
+F = TypeVar("F", bound=Callable[..., Any])
 RecordMode = Literal["once", "none", "all"]
 VERSION = 1
 LONGEST_WAIT = 0.01
@@ -67,6 +70,18 @@ class Cassette(contextlib.ContextDecorator):
         self._answers: dict[tuple[str, str], list[_Recorded]] = {}
         self._last: dict[object, _Recorded] = {}
         self._missing: list[str] = []
+
+    def __call__(self, function: F) -> F:
+        """Return ``function`` with a cassette around each call, as long as it runs also if it is a coroutine."""
+        if not inspect.iscoroutinefunction(function):
+            return super().__call__(function)
+
+        @functools.wraps(function)
+        async def inside(*args: Any, **kwargs: Any) -> Any:
+            with self._recreate_cm():
+                return await function(*args, **kwargs)
+
+        return cast(F, inside)
 
     def _recreate_cm(self) -> Cassette:
         """Return a cassette for one call of a decorated function."""

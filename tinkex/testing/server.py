@@ -23,7 +23,7 @@ from tinkex.testing.listener import Answer, Connection, Listener
 from tinkex.testing.records import CheckpointRecord, ModelRecord, Records, SessionRecord
 from tinkex.testing.replies import Hang, Reply, Reset, Scripted, Truncated
 from tinkex.testing.requests import Request, Requests, hidden
-from tinkex.testing.rules import Rules
+from tinkex.testing.rules import Rules, model_name
 from tinkex.training import wire_format
 
 logger = logging.getLogger("tinkex.testing")
@@ -156,7 +156,8 @@ class TinkerServer(Faults):
                     print(service.session_id)
         """
         quick = {"retry_delay": 0.01, "retry_delay_max": 0.1, "telemetry": False}
-        given = {"base_url": self.url, "api_key": self.api_key, **quick, **settings}
+        # A client that has to find out the format would take a 400 on command for a server that reads no proto.
+        given = {"base_url": self.url, "api_key": self.api_key, "wire_format": "proto", **quick, **settings}
         return Config(**given)
 
     # ---- what happened ----
@@ -250,12 +251,13 @@ class TinkerServer(Faults):
             self._listener.cut()
         old.close()
 
-    def expire_session(self, session: object = None) -> list[str]:
-        """End a session as the server does when heartbeats stop; all open ones if ``session`` is None.
+    def expire_session(self, session: object = None, *, model: object = None) -> list[str]:
+        """End a session as the server does when heartbeats stop; all open ones if neither argument is given.
 
-        ``session`` is an id or a ``ServiceClient``. Returns the ids. A client in this process knows it when the
-        method returns, and raises ``SessionEndedError`` from then on. One in another process learns it by its next
-        heartbeat. Raises ``InputError`` if the session is unknown or over.
+        ``session`` is an id or a ``ServiceClient``; ``model`` means the sessions of a training or sampling client, of
+        the id of a model, or of the models on a base model. Returns the ids. A client in this process knows it when
+        the method returns, and raises ``SessionEndedError`` from then on. One in another process learns it by its
+        next heartbeat. Raises ``InputError`` if there is no such open session.
 
         Example::
 
@@ -269,12 +271,21 @@ class TinkerServer(Faults):
                 except tinkex.SessionEndedError as error:
                     assert error.session_id == service.session_id
         """
-        wanted = getattr(session, "session_id", session)
+        wanted, name = getattr(session, "session_id", session), model_name(model)
         state = self._scene.life.state
-        ending = [each for each in state.sessions() if each.ended is None and wanted in (None, each.id)]
-        if wanted is not None and not ending:
+        of_model = {each.session_id for each in self.models if name in (each.id, each.base_model)}
+        ending = [
+            each
+            for each in state.sessions()
+            if each.ended is None
+            and wanted in (None, each.id)
+            # The id of a model or a sampler starts with that of its session.
+            and (name is None or each.id in of_model or name.startswith(f"{each.id}:"))
+        ]
+        if (wanted, name) != (None, None) and not ending:
+            meant = f"session {wanted!r}" if name is None else f"the session of {name!r}"
             open_ids = ", ".join(each.id for each in self.sessions if each.active) or "none"
-            raise InputError(f"session {wanted!r} is unknown or over; open sessions: {open_ids}")
+            raise InputError(f"{meant} is unknown or over; open sessions: {open_ids}")
         for each in ending:
             state.end_session(each, {"type": "cancelled", "detail": "expired on command"})
         ids = [each.id for each in ending]
@@ -284,6 +295,12 @@ class TinkerServer(Faults):
         return ids
 
     # ---- answering ----
+
+    def _refuse_unknown_model(self, name: str) -> None:
+        scene = self._scene
+        models = [*(each.name for each in self._settings.offered), *scene.seen]
+        if name not in models and not scene.relations.know(name):
+            raise InputError(f"no model or sampler has the name {name!r}; the models are {', '.join(models)}")
 
     def _serve(self, connection: Connection) -> None:
         scene = self._scene

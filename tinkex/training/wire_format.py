@@ -46,6 +46,11 @@ def submit(
     return promise
 
 
+def note(base_url: str, found: Literal["proto", "json"]) -> None:
+    """Take it as known that a server accepts the format ``found``."""
+    _found[base_url] = found
+
+
 def forget(base_url: str | None = None) -> None:
     """Forget the format of a server, or of all servers, because its address may be another server's from now on."""
     if base_url is None:
