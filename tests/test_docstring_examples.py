@@ -72,4 +72,4 @@ def test_every_fixture_and_every_fault_has_an_example() -> None:
     changes = ("expire_session", "restart", "reset", "config", "TinkerServer")
     fixtures = ("tinkex_server", "tinkex_service", "tinkex_url")
     wanted = {f"faults:{name}" for name in faults} | {f"server:{name}" for name in changes}
-    assert EXAMPLES.keys() >= wanted | {f"plugin:{name}" for name in fixtures} | {"recording:cassette"}
+    assert EXAMPLES.keys() >= wanted | {f"plugin:{name}" for name in fixtures} | {"cassette:cassette"}

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from tinkex._extras import install_command
 
 if TYPE_CHECKING:
-    from tinkex.testing.recording import Cassette, CassetteError, cassette
+    from tinkex.testing.cassettes.cassette import Cassette, cassette
+    from tinkex.testing.cassettes.file import CassetteError
     from tinkex.testing.replies import Hang, Reply, Reset, Truncated
     from tinkex.testing.requests import Body, Request
     from tinkex.testing.rules import Fault
@@ -34,8 +35,8 @@ __all__ = [
 
 _MODULES = {
     "Body": "requests",
-    "Cassette": "recording",
-    "CassetteError": "recording",
+    "Cassette": "cassettes.cassette",
+    "CassetteError": "cassettes.file",
     "Fault": "rules",
     "Hang": "replies",
     "Reply": "replies",
@@ -43,7 +44,7 @@ _MODULES = {
     "Reset": "replies",
     "TinkerServer": "server",
     "Truncated": "replies",
-    "cassette": "recording",
+    "cassette": "cassettes.cassette",
 }
 
 

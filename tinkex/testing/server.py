@@ -16,9 +16,10 @@ from tinkex.local.offers import wanted_models
 from tinkex.local.sessions import Model
 from tinkex.session import process_end
 from tinkex.session.session import Session
+from tinkex.testing.backend import Backend, Settings
+from tinkex.testing.concerned_models import ConcernedModels
+from tinkex.testing.earlier_tests import EarlierTests
 from tinkex.testing.faults import Faults
-from tinkex.testing.former import Former
-from tinkex.testing.life import Life, Relations, Settings
 from tinkex.testing.listener import Answer, Connection, Listener
 from tinkex.testing.records import CheckpointRecord, ModelRecord, Records, SessionRecord
 from tinkex.testing.replies import Hang, Reply, Reset, Scripted, Truncated
@@ -27,22 +28,22 @@ from tinkex.testing.rules import Rules, model_name
 from tinkex.training import wire_format
 
 logger = logging.getLogger("tinkex.testing")
-_OVER = Reply(
+_TEST_IS_OVER = Reply(
     401,
     {"detail": "this client belongs to a test that is over; a test needs clients of its own"},
     {"X-Should-Retry": "false"},
 )
 
 
-class _Scene:
+class _CurrentTest:
     """What one test sees of a server. The next test gets another one."""
 
-    def __init__(self, life: Life, seen: dict[str, Model]) -> None:
+    def __init__(self, backend: Backend, seen: dict[str, Model]) -> None:
         self.key = f"tml-test-{secrets.token_hex(12)}"
         self.requests = Requests()
         self.rules = Rules()
-        self.relations = Relations()
-        self.life = life
+        self.concerned_models = ConcernedModels()
+        self.backend = backend
         self.seen = seen
         self.over = threading.Event()
 
@@ -80,25 +81,25 @@ class TinkerServer(Faults):
     ) -> None:
         self._settings = Settings(session_timeout, poll_timeout, wanted_models(models), strict)
         self._port = port
-        self._former = Former()
+        self._earlier_tests = EarlierTests()
         self._listener: Listener | None = None
-        self._scene = self._new_scene()
+        self._test = self._new_test()
 
     # ---- start and stop ----
 
-    def _new_scene(self) -> _Scene:
+    def _new_test(self) -> _CurrentTest:
         seen: dict[str, Model] = {}
-        scene = _Scene(Life(self._settings, seen), seen)
-        self._rules = scene.rules
-        return scene
+        test = _CurrentTest(Backend(self._settings, seen), seen)
+        self._rules = test.rules
+        return test
 
     def start(self) -> TinkerServer:
         """Start the server. Does nothing if it runs. Raises ``OSError`` if the port is taken."""
         if self._listener is None:
-            if self._scene.over.is_set():
-                self._scene = self._new_scene()
-            self._scene.life.start()
-            self._listener = Listener(self._port, self._serve, self._scene)
+            if self._test.over.is_set():
+                self._test = self._new_test()
+            self._test.backend.start()
+            self._listener = Listener(self._port, self._serve, self._test)
             self._port = self._listener.port
         return self
 
@@ -108,8 +109,8 @@ class TinkerServer(Faults):
         What happened can still be asked. A server that is started again keeps its port and nothing else.
         """
         listener, self._listener = self._listener, None
-        self._scene.over.set()
-        self._scene.life.close()
+        self._test.over.set()
+        self._test.backend.close()
         if listener is not None:
             listener.stop()
 
@@ -142,7 +143,7 @@ class TinkerServer(Faults):
     @property
     def api_key(self) -> str:
         """A key for the present test. After ``reset`` there is another one, and this one is refused."""
-        return self._scene.key
+        return self._test.key
 
     def config(self, **settings: Any) -> Config:
         """Settings for a client of this server, whose waits between two tries are short; ``settings`` go before.
@@ -165,12 +166,12 @@ class TinkerServer(Faults):
     @property
     def requests(self) -> Requests:
         """The requests of the present test, in the order in which they arrived."""
-        return self._scene.requests
+        return self._test.requests
 
     @property
     def sessions(self) -> Records[SessionRecord]:
         """All sessions of the present test, also those that have ended, the oldest first."""
-        found = sorted(self._scene.life.state.sessions(), key=lambda each: each.created)
+        found = sorted(self._test.backend.state.sessions(), key=lambda each: each.created)
         return Records(map(SessionRecord.of, found))
 
     @property
@@ -180,12 +181,12 @@ class TinkerServer(Faults):
         A model is found by its training client, its id, its position, or by the name of its base model if there is
         only one on it.
         """
-        return Records(ModelRecord.of(model) for model in list(self._scene.seen.values()))
+        return Records(ModelRecord.of(model) for model in list(self._test.seen.values()))
 
     @property
     def checkpoints(self) -> Records[CheckpointRecord]:
         """The checkpoints that are kept, the oldest first, found by path or position."""
-        found = reversed(self._scene.life.state.checkpoints.all())
+        found = reversed(self._test.backend.state.checkpoints.all())
         return Records(map(CheckpointRecord.of, found))
 
     @property
@@ -216,15 +217,15 @@ class TinkerServer(Faults):
                     server.reset()
                     assert len(server.requests) == len(server.sessions) == 0
         """
-        old, new = self._scene, self._new_scene()
-        state = old.life.state
-        self._former.add(old.key, [session.id for session in state.sessions()], state.promises.prefix)
+        old, new = self._test, self._new_test()
+        state = old.backend.state
+        self._earlier_tests.add(old.key, [session.id for session in state.sessions()], state.promises.prefix)
         if self._listener is not None:
-            new.life.start()
+            new.backend.start()
             self._listener.epoch = new
-        self._scene = new
+        self._test = new
         old.over.set()
-        old.life.close()
+        old.backend.close()
         wire_format.forget(self.url)
 
     def restart(self, *, keep_checkpoints: bool = True) -> None:
@@ -244,9 +245,9 @@ class TinkerServer(Faults):
                 server.restart(keep_checkpoints=False)
                 assert len(server.checkpoints) == 0
         """
-        scene, old = self._scene, self._scene.life
+        test, old = self._test, self._test.backend
         kept = old.state.checkpoints if keep_checkpoints else None
-        scene.life = Life(self._settings, scene.seen, kept).start()
+        test.backend = Backend(self._settings, test.seen, kept).start()
         if self._listener is not None:
             self._listener.cut()
         old.close()
@@ -272,7 +273,7 @@ class TinkerServer(Faults):
                     assert error.session_id == service.session_id
         """
         wanted, name = getattr(session, "session_id", session), model_name(model)
-        state = self._scene.life.state
+        state = self._test.backend.state
         of_model = {each.session_id for each in self.models if name in (each.id, each.base_model)}
         ending = [
             each
@@ -297,13 +298,13 @@ class TinkerServer(Faults):
     # ---- answering ----
 
     def _refuse_unknown_model(self, name: str) -> None:
-        scene = self._scene
-        models = [*(each.name for each in self._settings.offered), *scene.seen]
-        if name not in models and not scene.relations.know(name):
+        test = self._test
+        models = [*(each.name for each in self._settings.offered), *test.seen]
+        if name not in models and not test.concerned_models.know(name):
             raise InputError(f"no model or sampler has the name {name!r}; the models are {', '.join(models)}")
 
     def _serve(self, connection: Connection) -> None:
-        scene = self._scene
+        test = self._test
         path, _, query = connection.path.partition("?")
         headers, credentials = hidden(dict(connection.headers.items()))
 
@@ -319,33 +320,33 @@ class TinkerServer(Faults):
                 credentials,
             )
 
-        is_former = connection.epoch is not scene
-        if not is_former:
-            broken = scene.rules.break_before_body(path, lambda: request(b""))
+        is_of_an_earlier_test = connection.epoch is not test
+        if not is_of_an_earlier_test:
+            broken = test.rules.break_before_body(path, lambda: request(b""))
             if broken is not None:
-                scene.requests.add(broken)
+                test.requests.add(broken)
                 connection.reset()
                 return
         content = connection.read_body()
-        if is_former or self._former.sent(path, credentials, content):
-            connection.send(_as_answer(_OVER))
+        if is_of_an_earlier_test or self._earlier_tests.sent(path, credentials, content):
+            connection.send(_as_answer(_TEST_IS_OVER))
             return
         received = request(content)
-        life = scene.life
-        scene.requests.add(received)
-        delay, reply = scene.rules.take(received, lambda: scene.relations.models_of(received))
+        backend = test.backend
+        test.requests.add(received)
+        delay, reply = test.rules.take(received, lambda: test.concerned_models.models_of(received))
         if delay:
             reply = Hang(reply, seconds=delay)
-        answer = self._answer(scene, life, connection, received, reply)
-        if scene.over.is_set():
-            connection.send(_as_answer(_OVER))
-        elif scene.life is not life:
+        answer = self._answer(test, backend, connection, received, reply)
+        if test.over.is_set():
+            connection.send(_as_answer(_TEST_IS_OVER))
+        elif test.backend is not backend:
             connection.reset()
         elif answer is not None:
             connection.send(answer)
 
     def _answer(
-        self, scene: _Scene, life: Life, connection: Connection, request: Request, reply: Scripted
+        self, test: _CurrentTest, backend: Backend, connection: Connection, request: Request, reply: Scripted
     ) -> Answer | None:
         """Return what ``reply`` means for a request; None if the connection is broken instead."""
         while True:
@@ -354,22 +355,22 @@ class TinkerServer(Faults):
             elif isinstance(reply, Reply) and reply.delay:
                 reply = Hang(Reply(reply.status, reply.body, reply.headers), seconds=reply.delay)
             elif isinstance(reply, Hang):
-                if not connection.wait(scene.over.is_set, reply.released, reply.seconds):
+                if not connection.wait(test.over.is_set, reply.released, reply.seconds):
                     return None
-                if scene.over.is_set() or scene.life is not life:
+                if test.over.is_set() or test.backend is not backend:
                     return None
                 reply = reply.then
             else:
                 break
         if isinstance(reply, Truncated):
-            whole = self._answer(scene, life, connection, request, reply.of)
+            whole = self._answer(test, backend, connection, request, reply.of)
             if whole is None:
                 return None
             at = len(whole.content) // 2 if reply.at is None else reply.at
             return whole._replace(cut=min(at, max(len(whole.content) - 1, 0)))
         if reply is None or (isinstance(reply, Reset) and reply.carried_out):
-            answer = life.answer(request)
-            scene.relations.learn(request, answer)
+            answer = backend.answer(request)
+            test.concerned_models.learn(request, answer)
             if reply is None:
                 return answer
         if isinstance(reply, Reset):

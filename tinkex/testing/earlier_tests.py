@@ -13,7 +13,7 @@ _PROMISE = re.compile(rb'"request_id"\s*:\s*"([0-9a-f]{12})-')
 _ENDS = 4096  # how many bytes of the start and the end of a body are searched
 
 
-class Former:
+class EarlierTests:
     """The keys, sessions and promises of tests that are over."""
 
     def __init__(self) -> None:

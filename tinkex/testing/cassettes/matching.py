@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 import requests
 
+from tinkex.testing.cassettes.scrubbing import Scrubber
 from tinkex.testing.endpoints import PREFIX
-from tinkex.testing.scrubbing import Scrubber
 
 _IDS = frozenset({"session_id", "model_id", "sampling_session_id"})
 """Fields with ids that the server has given. They match if possible: several clients may get each other's ids."""

@@ -1,10 +1,8 @@
-"""One life of the embedded server behind a test server, from its start to its restart or the end of the test."""
+"""The embedded server behind a test server, from its start to its restart or the end of the test."""
 
 from __future__ import annotations
 
 import io
-import re
-import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,12 +19,6 @@ from tinkex.local.state import State
 from tinkex.local.web.hosts import Hosts
 from tinkex.testing.listener import Answer
 from tinkex.testing.requests import Request
-from tinkex.wire import messages_pb2 as pb
-
-_NAMED = re.compile(
-    rb'"(?:model_id|base_model|sampling_session_id|request_id|model_path|path)"\s*:\s*"([^"\\]{1,300})"'
-)
-_ENDS = 2048  # how many bytes of the start and the end of a JSON body are searched for names
 
 
 @dataclass
@@ -66,10 +58,10 @@ class _State(State):
         return model
 
 
-class Life:
+class Backend:
     """The embedded server: its state, and its answers to requests.
 
-    ``seen`` collects the models that are made, by their ids. ``checkpoints`` are those of an earlier life.
+    ``seen`` collects the models that are made, by their ids. ``checkpoints`` are those from before a restart.
     """
 
     def __init__(
@@ -94,7 +86,7 @@ class Life:
     def _app(self) -> App:
         return App(self.state, Hosts("127.0.0.1", ()), None)
 
-    def start(self) -> Life:
+    def start(self) -> Backend:
         """Start the threads, and be ready for requests."""
         assert self._app is not None
         return self
@@ -132,48 +124,3 @@ def _environ(request: Request) -> dict[str, Any]:
         "wsgi.url_scheme": "http",
         "wsgi.input": io.BytesIO(request.content),
     }
-
-
-class Relations:
-    """Which models a request concerns: its model, the base model of that, and the model of its sampler or promise."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._models: dict[str, set[str]] = {}
-
-    def models_of(self, request: Request) -> set[str]:
-        """The ids and the base models of the models that a request concerns."""
-        return self._related(_names_in(request.headers, request.content))
-
-    def learn(self, request: Request, answer: Answer) -> None:
-        """Note that what an answer names (a promise, a model, a sampler) concerns the models of its request."""
-        named = _names_in({"content-type": answer.headers.get("Content-Type", "")}, answer.content)
-        if named:
-            models = self.models_of(request)
-            with self._lock:
-                for name in named:
-                    self._models.setdefault(name, set()).update(models - {name})
-
-    def know(self, name: str) -> bool:
-        """Return whether an answer has named this model, sampler or promise."""
-        with self._lock:
-            return name in self._models
-
-    def _related(self, names: set[str]) -> set[str]:
-        with self._lock:
-            return names.union(*(self._models.get(name, ()) for name in names))
-
-
-def _names_in(headers: Mapping[str, str], content: bytes) -> set[str]:
-    """The ids and names of models, samplers and promises in a body. A path of a checkpoint names its run."""
-    kind = headers.get("content-type", "")
-    if kind.startswith("application/x-protobuf"):
-        try:
-            return {pb.ForwardBackwardRequest.FromString(content).model_id} - {""}
-        except Exception:  # DecodeError: it may be a result, or anything
-            return set()
-    if not kind.startswith("application/json"):
-        return set()
-    text = content if len(content) <= 2 * _ENDS else content[:_ENDS] + content[-_ENDS:]
-    names = {found.decode("utf-8", "replace") for found in _NAMED.findall(text)}
-    return {name.removeprefix("tinker://").partition("/")[0] if "://" in name else name for name in names}

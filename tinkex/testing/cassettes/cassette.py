@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import contextlib
 import functools
 import inspect
@@ -14,36 +13,22 @@ import threading
 from collections.abc import Callable, Collection
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import requests
 import urllib3
 
-from tinkex.errors import InputError, TinkerError
+from tinkex.errors import InputError
 from tinkex.http import connections
-from tinkex.testing.matching import Key, key_of, left_out, repeats, standing_answer
-from tinkex.testing.scrubbing import LINK, Scrubber
+from tinkex.testing.cassettes.file import CassetteError, Recorded, read, write
+from tinkex.testing.cassettes.matching import Key, key_of, left_out, repeats, standing_answer
+from tinkex.testing.cassettes.scrubbing import LINK, Scrubber
 from tinkex.training import wire_format
 
 F = TypeVar("F", bound=Callable[..., Any])
 RecordMode = Literal["once", "none", "all"]
-VERSION = 1
 LONGEST_WAIT = 0.01
 """Seconds that an answer asks the client to wait, at most, when it is played."""
-
-
-class CassetteError(TinkerError):
-    """A request is not on the cassette, or a cassette cannot be read."""
-
-
-class _Recorded(NamedTuple):
-    """A request and its answer. The body is text, or bytes in base64."""
-
-    key: Key
-    status: int
-    headers: dict[str, str]
-    body: Any
-    encoding: Literal["json", "text", "base64"]
 
 
 class Cassette(contextlib.ContextDecorator):
@@ -66,9 +51,9 @@ class Cassette(contextlib.ContextDecorator):
         self.played: int = 0
         """How many answers of the cassette have been given."""
         self._scrubber = Scrubber()
-        self._recorded: list[_Recorded] = []
-        self._answers: dict[tuple[str, str], list[_Recorded]] = {}
-        self._last: dict[object, _Recorded] = {}
+        self._recorded: list[Recorded] = []
+        self._answers: dict[tuple[str, str], list[Recorded]] = {}
+        self._last: dict[object, Recorded] = {}
         self._missing: list[str] = []
 
     def __call__(self, function: F) -> F:
@@ -97,7 +82,9 @@ class Cassette(contextlib.ContextDecorator):
     def __enter__(self) -> Cassette:
         self._begin()
         if not self.recording:
-            self._load()
+            self._recorded = read(self.path)
+            for each in self._recorded:
+                self._answers.setdefault(each.key.loose, []).append(each)
         if connections.interceptor is not None:
             raise CassetteError("another cassette is in use: leave its with block first")
         wire_format.forget()
@@ -110,7 +97,9 @@ class Cassette(contextlib.ContextDecorator):
         connections.interceptor = None
         wire_format.forget()
         if kind is None and self.recording:
-            self._save()
+            with self._lock:
+                recorded = list(self._recorded)
+            write(self.path, recorded, self._scrubber)
         if kind is None and self._missing:
             raise self._not_here(self._missing[0])
 
@@ -135,58 +124,22 @@ class Cassette(contextlib.ContextDecorator):
             headers = {each: value for each, value in headers.items() if each.lower() != name.lower()}
         return _response(request, answer.status_code, headers, content)
 
-    def _kept(self, key: Key, status: int, headers: dict[str, str], content: bytes) -> _Recorded:
+    def _kept(self, key: Key, status: int, headers: dict[str, str], content: bytes) -> Recorded:
         kept = self._scrubber.headers(headers)
         if LINK in key.place:  # a file, which has to stay as it is
-            return _Recorded(key, status, kept, base64.b64encode(content).decode(), "base64")
+            return Recorded(key, status, kept, base64.b64encode(content).decode(), "base64")
         try:
-            return _Recorded(key, status, kept, self._scrubber.json(json.loads(content)), "json")
+            return Recorded(key, status, kept, self._scrubber.json(json.loads(content)), "json")
         except ValueError:
             pass
         kind = headers.get("Content-Type", "")
         if kind.startswith("text/"):
-            return _Recorded(
+            return Recorded(
                 key, status, kept, self._scrubber.text(content.decode("utf-8", "replace")), "text"
             )
-        return _Recorded(key, status, kept, base64.b64encode(content).decode(), "base64")
-
-    def _save(self) -> None:
-        with self._lock:
-            recorded = _without_waiting(self._recorded)
-        document = {
-            "tinkex_cassette": VERSION,
-            "interactions": [
-                {
-                    "request": {"place": each.key.place, "content": each.key.content, "ids": each.key.ids},
-                    "answer": {
-                        "status": each.status,
-                        "headers": each.headers,
-                        each.encoding: each.body,
-                    },
-                }
-                for each in recorded
-            ],
-        }
-        # Scrubbed once more as a whole: a key may have been in use only after it was repeated in an answer.
-        text = self._scrubber.text(json.dumps(document, indent=1, ensure_ascii=False))
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(self.path)
+        return Recorded(key, status, kept, base64.b64encode(content).decode(), "base64")
 
     # ---- playing ----
-
-    def _load(self) -> None:
-        try:
-            document = json.loads(self.path.read_text(encoding="utf-8"))
-            if document["tinkex_cassette"] != VERSION:
-                raise ValueError(f"its version is {document['tinkex_cassette']}, not {VERSION}")
-            recorded = [_read(each) for each in document["interactions"]]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CassetteError(f"{self.path} is no cassette that can be played: {error}") from error
-        self._recorded = recorded
-        for each in recorded:
-            self._answers.setdefault(each.key.loose, []).append(each)
 
     def _play(
         self, request: requests.PreparedRequest, send: Callable[[], requests.Response]
@@ -211,7 +164,7 @@ class Cassette(contextlib.ContextDecorator):
         headers = {name: _shortened(name, value) for name, value in found.headers.items()}
         return _response(request, found.status, headers, content)
 
-    def _find(self, key: Key, idempotency_key: object) -> _Recorded | None:
+    def _find(self, key: Key, idempotency_key: object) -> Recorded | None:
         """The answer to a request: the next one that was recorded for it. A repeated try gets its answer again."""
         with self._lock:
             waiting = self._answers.get(key.loose, [])
@@ -269,20 +222,6 @@ def cassette(
     return Cassette(path, record_mode=record_mode, ignore=ignore)
 
 
-def _read(each: Any) -> _Recorded:
-    answer, request = each["answer"], each["request"]
-    for encoding in ("json", "text", "base64"):
-        if encoding in answer:
-            if encoding == "base64":
-                try:
-                    base64.b64decode(answer[encoding], validate=True)
-                except binascii.Error as error:
-                    raise ValueError(f"a body is no base64: {error}") from None
-            key = Key(str(request["place"]), str(request["content"]), str(request["ids"]))
-            return _Recorded(key, int(answer["status"]), dict(answer["headers"]), answer[encoding], encoding)
-    raise ValueError("an answer has no body")
-
-
 def _without_one_poll_for_all(content: bytes) -> bytes:
     """Return the flags of a server without that for one poll for all samples, whose answers depend on time."""
     try:
@@ -292,21 +231,6 @@ def _without_one_poll_for_all(content: bytes) -> bytes:
     if not isinstance(flags, dict) or not flags.get("sample_use_retrieve_futures"):
         return content
     return json.dumps({**flags, "sample_use_retrieve_futures": False}).encode()
-
-
-def _without_waiting(recorded: list[_Recorded]) -> list[_Recorded]:
-    """Leave out the polls that were answered "not yet" because the work was being done, if a result followed."""
-    finished = {each.key for each in recorded if not _waits(each)}
-    return [each for each in recorded if not (_waits(each) and each.key in finished)]
-
-
-def _waits(each: _Recorded) -> bool:
-    body = each.body if isinstance(each.body, dict) else {}
-    return (
-        each.key.place == "POST /retrieve_future"
-        and body.get("type") == "try_again"
-        and body.get("queue_state") in (None, "active")
-    )
 
 
 def _shortened(name: str, value: str) -> str:
