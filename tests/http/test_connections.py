@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
+import os
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from clients import client_of
@@ -60,6 +63,24 @@ def test_connections_are_kept_and_used_again(server: TinkerServer, transport: Tr
     for _ in range(20):
         transport.request("GET", "/healthz")
     assert {request.connection for request in server.requests} == {1}
+
+
+@pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="the system does not list open files")
+def test_closing_frees_idle_sockets_without_a_garbage_collection(server: TinkerServer) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(os.listdir("/dev/fd"))
+        made = [Transport(Config(base_url=server.url, api_key="tml-test")) for _ in range(5)]
+        for transport in made:
+            transport.request("GET", "/healthz")
+        assert len(os.listdir("/dev/fd")) >= before + 10
+        for transport in made:
+            transport.close()
+        server.wait_for_connections(0)
+        assert len(os.listdir("/dev/fd")) <= before
+    finally:
+        gc.enable()
 
 
 def test_a_proxy_is_used_for_the_server(server: TinkerServer) -> None:

@@ -386,5 +386,6 @@ def test_a_server_starts_and_stops_often_and_leaves_no_thread(server: TinkerServ
                 pass
             assert len(again.sessions) == 1
         assert again.port == port
+    again.restart()
     assert threading.active_count() <= before
     assert isinstance(again.delay("asample", 1), Fault)

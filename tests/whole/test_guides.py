@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-BASES = [ROOT, ROOT / "tinkex", ROOT / "tinkex" / "local"]
+BASES = [ROOT, ROOT / "tinkex", *(ROOT / "tinkex" / name for name in ("local", "testing"))]
 
 
 @pytest.mark.parametrize("guide", ["ARCHITECTURE.md", "CONTRIBUTING.md"])

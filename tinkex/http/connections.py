@@ -87,6 +87,8 @@ class CuttableAdapter(HTTPAdapter):
     def close(self) -> None:
         """Close all connections, also those in use, so that requests in flight fail at once."""
         self._connections.cut()
+        if self._pool is not None:
+            self._pool.close()  # urllib3 would close the idle connections only when the pool is collected
         super().close()
 
 

@@ -247,8 +247,9 @@ class TinkerServer(Faults):
         """
         test, old = self._test, self._test.backend
         kept = old.state.checkpoints if keep_checkpoints else None
-        test.backend = Backend(self._settings, test.seen, kept).start()
+        test.backend = Backend(self._settings, test.seen, kept)
         if self._listener is not None:
+            test.backend.start()
             self._listener.cut()
         old.close()
 
