@@ -153,11 +153,11 @@ def tinkex_service(tinkex_server: TinkerServer, request: pytest.FixtureRequest) 
 
 
 @pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
-    """Remember whether a test has failed."""
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, None]:
+    """Remember whether a test has failed. A plugin may run a failed test again, which then begins with its setup."""
     outcome = yield
-    if outcome.get_result().failed:
-        item.stash[_FAILED] = True
+    if outcome.get_result().failed or call.when == "setup":
+        item.stash[_FAILED] = outcome.get_result().failed
 
 
 def _given(request: pytest.FixtureRequest, name: str, value: T) -> T:

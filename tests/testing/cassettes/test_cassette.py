@@ -90,6 +90,14 @@ def test_it_lasts_as_long_as_a_decorated_coroutine(tmp_path: Path) -> None:
     assert asyncio.run(decorated(NOWHERE)()) == first
 
 
+def test_a_folder_that_cannot_be_made_is_an_error_before_anything_is_recorded(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    entered = False
+    with pytest.raises(OSError), cassette(tmp_path / "file" / "c.json"):  # noqa: PT011  # which one, the system says
+        entered = True
+    assert not entered
+
+
 def test_no_secret_reaches_the_file(tmp_path: Path, server: TinkerServer) -> None:
     jwt = "eyJhbGciOiJub25lIn0.s3cr3t"
     signed = "https://store.test/archive?X-Amz-Signature=s3cr3t"

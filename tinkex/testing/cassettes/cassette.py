@@ -81,7 +81,10 @@ class Cassette(contextlib.ContextDecorator):
 
     def __enter__(self) -> Cassette:
         self._begin()
-        if not self.recording:
+        if self.recording:
+            # At once, so that a run that was paid for is not lost at its end.
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        else:
             self._recorded = read(self.path)
             for each in self._recorded:
                 self._answers.setdefault(each.key.loose, []).append(each)

@@ -48,7 +48,6 @@ def write(path: Path, recorded: list[Recorded], scrubber: Scrubber) -> None:
     }
     # Scrubbed once more as a whole: a key may have been in use only after it was repeated in an answer.
     text = scrubber.text(json.dumps(document, indent=1, ensure_ascii=False))
-    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_text(text, encoding="utf-8")
     draft.replace(path)
