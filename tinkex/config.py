@@ -89,7 +89,7 @@ class Config:
     def __post_init__(self) -> None:
         _check_url(self.base_url)
         if not self.is_local:  # the embedded server has a key of its own
-            _check_key(self.api_key)
+            check_key(self.api_key)
         if not self.is_local and not self.api_key and not self.credential_cmd:
             raise ConfigError(
                 "no API key: pass api_key=..., set TINKER_API_KEY, run 'tinkex auth login', or use "
@@ -212,9 +212,12 @@ def credentials_path() -> Path:
     return Path(os.path.expanduser("~"), ".tinker", "credentials.json")
 
 
-def stored_key() -> str | None:
-    """Return the default key of the stored logins, or None. Raises ``ConfigError`` if the file is damaged."""
-    path = credentials_path()
+def stored_key(path: Path | None = None) -> str | None:
+    """Return the default key of the stored logins, or None. Raises ``ConfigError`` if the file is damaged.
+
+    ``path`` is the file, if it is not that of ``credentials_path``.
+    """
+    path = path or credentials_path()
     try:
         content = path.read_bytes()
     except OSError:
@@ -280,7 +283,7 @@ def _local_options(url: str) -> list[tuple[str, str]]:
     return parse_qsl(url.partition("?")[2].replace("+", "%2B"), keep_blank_values=True)
 
 
-def _check_key(key: object) -> None:
+def check_key(key: object) -> None:
     """Raise ``ConfigError`` unless the key has the form ``tml-…`` or ``eyJ…`` (a JWT), without showing it."""
     if key is None:
         return

@@ -202,6 +202,23 @@ def test_a_future_of_ones_own_can_be_awaited() -> None:
     )
 
 
+def test_matrices_of_top_k_logprobs_become_rows() -> None:
+    run_code(
+        """
+        import numpy as np
+        import tinkex
+
+        tinkex.install_as_tinker()
+        from tinker.types.topk_logprobs import MASK_LOGPROB, TopkLogprobs, topk_to_lists
+
+        token_ids = np.array([[1, 2], [3, 0], [0, 0]], dtype=np.int32)
+        logprobs = np.array([[-1.0, -2.0], [-1.0, MASK_LOGPROB], [MASK_LOGPROB] * 2], dtype=np.float32)
+        rows = topk_to_lists(TopkLogprobs(token_ids=token_ids, logprobs=logprobs))
+        assert rows == [[(1, -1.0), (2, -2.0)], [(3, -1.0)], None], rows
+        """
+    )
+
+
 def test_proto_messages_have_the_official_names() -> None:
     run_code(
         """

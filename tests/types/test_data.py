@@ -171,6 +171,13 @@ def test_numbers_of_other_types_are_the_same_numbers() -> None:
         '{"max_tokens": 4, "seed": 3, "stop": [7, 8], "temperature": 0.5, "top_k": 2, "top_p": 1.0}'
     )
     assert type(types.AdamParams(learning_rate=1).learning_rate) is float
+    assert types.AdamParams(learning_rate="1e-4").learning_rate == 1e-4  # type: ignore[arg-type] # of a YAML file
+    assert types.SamplingParams(max_tokens="4", temperature="0.5") == types.SamplingParams(  # type: ignore[arg-type]
+        max_tokens=4, temperature=0.5
+    )
+    for text in ("4.5", "many", "", "1e400"):
+        with pytest.raises(tinkex.InputError, match="max_tokens"):
+            types.SamplingParams(max_tokens=text)  # type: ignore[arg-type]
     assert types.LoraConfig(rank=8.0).to_wire()["rank"] == 8  # type: ignore[arg-type]
     datum = types.Datum(
         {"chunks": [{"tokens": [1.0, 2.0]}]},  # type: ignore[arg-type]

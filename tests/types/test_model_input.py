@@ -53,6 +53,10 @@ def test_a_list_changed_later_does_not_change_what_is_sent() -> None:
 
 def test_images_are_bytes_or_base64() -> None:
     assert types.ImageChunk("aGk=", "png").data == b"hi"  # type: ignore[arg-type]
+    file = bytearray(b"hi")
+    image = types.ImageChunk(file, "png")
+    file.clear()
+    assert image.data == b"hi"
     assert types.ImageChunk(b"hi", "jpeg", expected_tokens=7).length == 7
     with pytest.raises(tinkex.InputError, match="base64"):
         types.ImageChunk("not base64!", "png")  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ SOURCES = ("tinkex.compat.official", "tinkex.types", "tinkex")
 
 WHERE_FROM: dict[str, tuple[str, ...]] = {
     "tinker._version": ("tinkex.compat.official",),
-    "tinker.auth": ("tinkex.auth", "tinkex"),
+    "tinker.auth": ("tinkex.auth", "tinkex.compat.credentials", "tinkex"),
     "tinker.proto.tinker_public_pb2": ("tinkex.wire.messages_pb2",),
 }
 """Official modules whose names are looked up in other modules of Tinkex."""
@@ -30,6 +30,7 @@ RENAMED: dict[str, str] = {
     "tinker.cli.__main__.cli": "tinkex.cli.main",
     "tinker.cli.__main__.main": "tinkex.cli.main",
     "tinker.cli.__main__.main_cli": "tinkex.cli.app.cli",
+    "tinker.types.topk_logprobs.MASK_LOGPROB": "tinkex.types.sampling.EMPTY_LOGPROB",
 }
 """Official names that Tinkex has under another name."""
 
@@ -55,9 +56,12 @@ MODULES: dict[str, str] = {
         "UnprocessableEntityError"
     ),
     "tinker._response": "APIResponse AsyncAPIResponse",
-    "tinker._types": "RequestOptions",
+    "tinker._types": "RequestOptions Timeout",
     "tinker._version": "__title__ __version__",
-    "tinker.auth": "TinkerError get_tinker_token raise_if_tinker_not_accessible tinker_has_credentials",
+    "tinker.auth": (
+        "ApiKeyAuthProvider TinkerError get_tinker_token raise_if_tinker_not_accessible "
+        "resolve_auth_provider tinker_has_credentials"
+    ),
     "tinker.cli": "",
     "tinker.cli.__main__": "cli main main_cli",
     "tinker.cli.auth_api": "",
@@ -346,7 +350,7 @@ MODULES: dict[str, str] = {
     "tinker.types.telemetry_send_request": "TelemetryEvent TelemetrySendRequest",
     "tinker.types.tensor_data": "TensorData TensorDtype",
     "tinker.types.tensor_dtype": "TensorDtype",
-    "tinker.types.topk_logprobs": "TopkLogprobs",
+    "tinker.types.topk_logprobs": "MASK_LOGPROB TopkLogprobs topk_to_lists",
     "tinker.types.training_run": "Checkpoint TrainingRun",
     "tinker.types.training_runs_response": "Cursor TrainingRun TrainingRunsResponse",
     "tinker.types.try_again_response": "TryAgainResponse",

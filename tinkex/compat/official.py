@@ -17,6 +17,7 @@ from tinkex.concurrency.created import Created
 from tinkex.config import DEFAULT_BASE_URL, credentials_path
 from tinkex.polling.queue_state import QueueStateObserver
 from tinkex.types.console import CONSOLE, checkpoint, playground
+from tinkex.types.sampling import SampledSequence, TopkLogprobs, TopkRows
 
 __all__ = [
     "DEFAULT_BASE_URL",
@@ -36,6 +37,7 @@ __all__ = [
     "resolve_base_url",
     "session_console_url",
     "sessions_console_url",
+    "topk_to_lists",
     "training_run_console_url",
 ]
 
@@ -131,6 +133,11 @@ class RetryableException(Exception):
 def is_retryable_status_code(status_code: int) -> bool:
     """Return whether a request that was answered with this HTTP status is sent again."""
     return status_code in (408, 409, 429) or 500 <= status_code < 600
+
+
+def topk_to_lists(topk: TopkLogprobs) -> TopkRows:
+    """Return the rows of two matrices of top-k logprobs as lists, see ``SampledSequence.topk_logprobs``."""
+    return SampledSequence("stop", topk_logprobs_np=topk).topk_logprobs or []
 
 
 def resolve_base_url(base_url: object = None) -> str:

@@ -31,27 +31,36 @@ def whole(name: str, value: Any, *, at_least: int) -> int:
 
 
 def integral(name: str, value: Any, *, at_least: int) -> int:
-    """Return ``value`` as an int. It is as ``whole`` takes it, or a float without a fraction, such as 4.0."""
-    if hasattr(value, "__float__") and not hasattr(value, "__index__"):
-        number = float(value)
-        if number.is_integer():
-            return whole(name, int(number), at_least=at_least)
-    return whole(name, value, at_least=at_least)
+    """Return ``value`` as an int. It is as ``whole`` takes it, a float without a fraction such as 4.0, or such text."""
+    number = _read_number(name, value) if isinstance(value, str) else value
+    if hasattr(number, "__float__") and not hasattr(number, "__index__") and float(number).is_integer():
+        number = int(float(number))
+    return whole(name, number, at_least=at_least)
 
 
 def finite(name: str, value: Any, *, at_least: float = 0.0, at_most: float = math.inf) -> float:
-    """Return ``value`` as a float. It is a finite number from ``at_least`` to ``at_most``, both included."""
+    """Return ``value`` as a float. It is a finite number from ``at_least`` to ``at_most``, both included, or its text.
+
+    Files of settings have numbers as text: YAML reads ``1e-4`` as one.
+    """
     try:
         number = float(value)
     except (TypeError, ValueError):
         raise InputError(f"{name} must be a number, not {value!r}") from None
     except OverflowError:
         raise InputError(f"{name} must be a finite number, not a larger one than any float") from None
-    if isinstance(value, str) or not math.isfinite(number):
+    if not math.isfinite(number):
         raise InputError(f"{name} must be a finite number, not {value!r}")
     if not at_least <= number <= at_most:
         raise InputError(f"{name} must lie between {at_least:g} and {at_most:g}, not {value!r}")
     return number
+
+
+def _read_number(name: str, text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        return finite(name, text, at_least=-math.inf)
 
 
 def tag(data: Any, given: object) -> None:
@@ -68,15 +77,15 @@ def tinker_path(name: str, value: Any) -> None:
 
 
 def content(name: str, value: Any) -> bytes:
-    """Return the bytes of ``value``, which is bytes or base64 text, and not empty."""
+    """Return the bytes of ``value``, which is bytes, a bytearray or base64 text, and not empty."""
     if isinstance(value, str):
         try:
             value = base64.b64decode(value, validate=True)
         except ValueError as error:
             raise InputError(f"{name} is text but not base64: {error}") from None
-    if not isinstance(value, bytes) or not value:
+    if not isinstance(value, (bytes, bytearray)) or not value:
         raise InputError(f"{name} must be bytes, and not empty")
-    return value
+    return bytes(value)
 
 
 def pack_tokens(tokens: Sequence[int]) -> bytes:
