@@ -15,8 +15,6 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
-from tinkex.exchanged import ErrorRequest, ErrorResponse, request_of
-
 
 class TinkerError(Exception):
     """Base class of all errors of this package."""
@@ -135,6 +133,8 @@ class APIError(TinkerError):
     @property
     def request(self) -> Any:
         """The request: that which was given to the constructor, or one with ``method`` and ``url``."""
+        from tinkex.exchanged import ErrorRequest
+
         return self._request or ErrorRequest(self.method, self.url)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -190,7 +190,7 @@ class APIResponseValidationError(APIError, ValueError):
         if isinstance(response, str):
             message, response = response, None
         message = message or "Data returned by API invalid for expected schema."
-        super().__init__(message, request_of(response), method=method, url=url, body=body)
+        super().__init__(message, _request_of(response), method=method, url=url, body=body)
         if response is not None:
             self._response = response
             self.status_code = getattr(response, "status_code", self.status_code)
@@ -198,6 +198,8 @@ class APIResponseValidationError(APIError, ValueError):
     @property
     def response(self) -> Any:
         """The answer: that which was given to the constructor, or one with the ``body``."""
+        from tinkex.exchanged import ErrorResponse
+
         return self._response or ErrorResponse(self.status_code, {}, self.body, self.request)
 
 
@@ -223,7 +225,7 @@ class APIStatusError(APIError):
         method: str = "",
         url: str = "",
     ) -> None:
-        super().__init__(message, request_of(response), method=method, url=url, body=body)
+        super().__init__(message, _request_of(response), method=method, url=url, body=body)
         if response is not None:
             self._response = response
         status = status_code or getattr(response, "status_code", getattr(type(self), "status_code", None))
@@ -238,6 +240,8 @@ class APIStatusError(APIError):
     @property
     def response(self) -> Any:
         """The answer: that which was given to the constructor, or one with the status, the headers and the body."""
+        from tinkex.exchanged import ErrorResponse
+
         return self._response or ErrorResponse(self.status_code, self.headers, self.body, self.request)
 
 
@@ -351,6 +355,14 @@ def is_shallow(value: object) -> bool:
         if not level:
             return True
     return False
+
+
+def _request_of(response: object) -> object:
+    """Return the request of a response of httpx or ``requests``, or None if it has none."""
+    try:
+        return getattr(response, "request", None)
+    except RuntimeError:  # httpx raises it
+        return None
 
 
 def _rebuild(kind: type[APIError], text: str, state: dict[str, Any]) -> Any:

@@ -39,11 +39,3 @@ class ErrorResponse:
     def json(self) -> Any:
         """Return the body as JSON. Raises ``ValueError`` if it is none."""
         return json.loads(self.text) if isinstance(self.body, str) or self.body is None else self.body
-
-
-def request_of(response: object) -> object:
-    """Return the request of a response of httpx or ``requests``, or None if it has none."""
-    try:
-        return getattr(response, "request", None)
-    except RuntimeError:  # httpx raises it
-        return None

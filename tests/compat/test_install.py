@@ -202,6 +202,20 @@ def test_a_future_of_ones_own_can_be_awaited() -> None:
     )
 
 
+def test_types_of_earlier_releases_exist() -> None:
+    run_code(
+        """
+        import tinkex
+
+        tinkex.install_as_tinker()
+        from tinker.types import CheckpointArchiveUrlResponse
+        from tinker.types.checkpoint_archive_url_response import CheckpointArchiveUrlResponse as same
+
+        assert CheckpointArchiveUrlResponse is same is tinkex.types.CheckpointArchiveUrlResponse
+        """
+    )
+
+
 def test_matrices_of_top_k_logprobs_become_rows() -> None:
     run_code(
         """

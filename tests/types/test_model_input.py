@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -53,7 +55,7 @@ def test_a_list_changed_later_does_not_change_what_is_sent() -> None:
 
 def test_images_are_bytes_or_base64() -> None:
     assert types.ImageChunk("aGk=", "png").data == b"hi"  # type: ignore[arg-type]
-    file = bytearray(b"hi")
+    file: Any = bytearray(b"hi")
     image = types.ImageChunk(file, "png")
     file.clear()
     assert image.data == b"hi"
