@@ -7,6 +7,7 @@ down what they are called with stand in for them.
 from __future__ import annotations
 
 import sys
+import threading
 import types
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,32 @@ def test_tensorboard_itself_serves_as_well(tmp_path: Path, monkeypatch: pytest.M
         {"tag": "loss", "simple_value": 1.5},
         {"tag": "eval_loss", "simple_value": 2.0},
     ]
+
+
+def test_tensorboard_files_are_written_away_from_the_main_thread_where_ctrl_c_is_raised() -> None:
+    class Writer:
+        def __init__(self) -> None:
+            self.threads: list[str] = []
+
+        def log(self, row: Any) -> None:
+            self.threads.append(threading.current_thread().name)
+            if row["step"] == 4:
+                raise OSError("the disk is full")
+
+        def close(self) -> None:
+            self.threads.append(threading.current_thread().name)
+
+    writer = Writer()
+    tracker = trackers.TensorBoard(writer)
+    tracker.log(ROW)
+    tracker.close()
+    assert writer.threads == ["tinkex-tensorboard"] * 2
+
+    failing = trackers.TensorBoard(Writer())
+    failing.log({**ROW, "step": 4})
+    failing.close()
+    with pytest.raises(OSError, match="full"):
+        failing.log(ROW)
 
 
 def test_without_a_package_there_are_no_tensorboard_files(

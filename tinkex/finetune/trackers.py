@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import queue
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +12,8 @@ from typing import Any, Protocol
 
 from tinkex.errors import InputError
 
+CLOSE_SECONDS = 10.0
+"""How long closing waits for the last metrics to be written."""
 _NOT_METRICS = ("step",)
 
 
@@ -37,10 +41,44 @@ def tensorboard(folder: Path, resumed_at: int) -> Tracker | None:
         writer = importlib.import_module("tensorboardX").SummaryWriter
     except ImportError:
         try:
-            return _EventFiles(folder)
+            return TensorBoard(_EventFiles(folder))
         except ImportError:
             return None
-    return _SummaryWriter(writer(str(folder), purge_step=resumed_at + 1))
+    return TensorBoard(_SummaryWriter(writer(str(folder), purge_step=resumed_at + 1)))
+
+
+class TensorBoard:
+    """A writer of TensorBoard files, which is used on a thread of its own.
+
+    Its packages have queues with locks. Ctrl-C raises its error in the main thread, also where a lock has just been
+    acquired; the lock would then be held for ever, and the program would not end.
+    """
+
+    def __init__(self, writer: Tracker) -> None:
+        self._writer = writer
+        self._rows: queue.SimpleQueue[Mapping[str, Any] | None] = queue.SimpleQueue()
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._work, name="tinkex-tensorboard", daemon=True)
+        self._thread.start()
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Keep the metrics of one step. Raises the error of an earlier step, if there was one."""
+        if self._error is not None:
+            raise self._error
+        self._rows.put(row)
+
+    def close(self) -> None:
+        """Write out what is left, within ``CLOSE_SECONDS``."""
+        self._rows.put(None)
+        self._thread.join(CLOSE_SECONDS)
+
+    def _work(self) -> None:
+        try:
+            for row in iter(self._rows.get, None):
+                self._writer.log(row)
+            self._writer.close()
+        except Exception as error:  # raised by the next call of ``log``
+            self._error = error
 
 
 class _SummaryWriter:
