@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import signal
-import threading
 from pathlib import Path
 
 import click
@@ -13,6 +10,7 @@ from tinkex.cli import call as calls
 from tinkex.cli.failures import BadInput
 from tinkex.cli.output import show
 from tinkex.local import KEY_VARIABLE
+from tinkex.local.foreground import serve_until_signalled
 
 
 @click.command()
@@ -79,15 +77,8 @@ def serve(
     except ValueError as error:
         raise BadInput(str(error)) from error
     server.start()  # may load tokenizers, which Ctrl-C interrupts
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
-    if strict:
-        logging.getLogger("tinkex.local").addHandler(logging.StreamHandler())  # prints warnings on stderr
-    try:
+
+    def announce() -> None:
         show(call, {"base_url": server.base_url}, f"Tinker server on {server.base_url}")
-        # The wait is short because Ctrl-C does not interrupt a longer one on Windows.
-        while not ended.wait(0.5):
-            pass
-    finally:
-        server.stop()
+
+    serve_until_signalled(server, announce, strict=strict)

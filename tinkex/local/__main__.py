@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import signal
 import sys
-import threading
 from collections.abc import Sequence
 
 from tinkex.local import KEY_VARIABLE
+from tinkex.local.foreground import serve_until_signalled
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,16 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(error.strerror, file=sys.stderr)
         return 1
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
-    if options.strict:
-        logging.getLogger("tinkex.local").addHandler(logging.StreamHandler())  # prints warnings on stderr
-    print(f"Tinker server on {server.base_url}", flush=True)
-    # The waits are short because on Windows a longer one would not notice Ctrl-C.
-    while not ended.wait(0.5):
-        pass
-    server.stop()
+
+    def announce() -> None:
+        print(f"Tinker server on {server.base_url}", flush=True)
+
+    serve_until_signalled(server, announce, strict=options.strict)
     return 0
 
 
