@@ -13,6 +13,10 @@ Counting is always on, and adds a few microseconds to a call.
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from tinkex.concurrency.tally import process_tally
 from tinkex.http.counters import Endpoint, Snapshot, counters
 from tinkex.observability.hooks import (
     RequestEvent,
@@ -22,7 +26,9 @@ from tinkex.observability.hooks import (
     on_response,
     on_retry,
 )
-from tinkex.usage import ModelUsage, Prices, Usage, process_usage, usage_of
+
+if TYPE_CHECKING:
+    from tinkex.usage import ModelUsage, Prices, Usage
 
 __all__ = [
     "Endpoint",
@@ -53,10 +59,21 @@ def usage(prices: Prices | None = None) -> Usage:
     ``prices`` are as in ``ServiceClient.usage``. Where a sampler or a model was made from a checkpoint and its base
     model was never named, the path of the checkpoint stands in its place.
     """
-    return usage_of(process_usage, prices)
+    from tinkex.usage import usage_of
+
+    return usage_of(process_tally, prices)
 
 
 def reset() -> None:
     """Count from zero; calls in flight still count as in flight."""
     counters.clear()
-    process_usage.clear()
+    process_tally.clear()
+
+
+if not TYPE_CHECKING:  # a type checker reads the import above instead
+
+    def __getattr__(name: str) -> object:
+        # Imported when one of its names is first used, which few programs do.
+        if name in ("ModelUsage", "Prices", "Usage"):
+            return getattr(import_module("tinkex.usage"), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

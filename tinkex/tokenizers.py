@@ -8,7 +8,6 @@ import json
 from pathlib import Path
 from typing import Any, Protocol
 
-from tinkex._extras import install_command
 from tinkex.errors import TinkerError
 
 BYTE_MODEL = "tinkex/byte-lm"
@@ -138,6 +137,8 @@ def _load_fast(name: str) -> FastTokenizer:
     try:
         importlib.import_module("tokenizers")
     except ImportError:
+        from tinkex._extras import install_command
+
         raise TinkerError(
             f"no package can load the tokenizer {name!r}: {install_command('tokenizers')} (or transformers)"
         ) from None

@@ -75,10 +75,6 @@ class Usage:
         return "tokens: " + ("; ".join(f"{name}: {used}" for name, used in self.models.items()) or "none")
 
 
-process_usage: Tally = Tally()
-"""The tokens of all sessions of this process, by model and kind."""
-
-
 def usage_of(tally: Tally, prices: Prices | None = None) -> Usage:
     """Return the usage that ``tally`` has counted, with its cost.
 

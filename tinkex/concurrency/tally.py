@@ -51,3 +51,7 @@ class Tally:
         # Reentrant, because a signal handler may interrupt a thread that holds it.
         self._lock = threading.RLock()
         self.clear()
+
+
+process_tally: Tally = Tally()
+"""The counts of all sessions of this process together."""

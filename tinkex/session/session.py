@@ -22,7 +22,7 @@ from tinkex.concurrency.futures import APIFuture
 from tinkex.concurrency.lifetime import Lifetime
 from tinkex.concurrency.living import Living
 from tinkex.concurrency.rate_limit_pause import Pause, pause_of
-from tinkex.concurrency.tally import Tally
+from tinkex.concurrency.tally import Tally, process_tally
 from tinkex.config import Config
 from tinkex.errors import ClientClosedError, SessionEndedError, TinkerError
 from tinkex.http.transport import Transport
@@ -32,7 +32,6 @@ from tinkex.session.process_end import Status
 from tinkex.session.telemetry import Telemetry
 from tinkex.session_manager import SessionManager
 from tinkex.types.flags import DynamicFlags, ServerFlags
-from tinkex.usage import process_usage
 
 if TYPE_CHECKING:
     from tinkex.losses.traced import LossHandle
@@ -73,7 +72,7 @@ class AttachedSession:
         self.dispatch_budget: ByteBudget = ByteBudget(flags.sample_dispatch_bytes_semaphore_size)
         self.response_budget: ByteBudget = ByteBudget(flags.inflight_response_bytes_semaphore_size)
         self.poller: ResultPoller = ResultPoller(transport, flags)
-        self.usage: Tally = Tally(process_usage)
+        self.usage: Tally = Tally(process_tally)
         self._dynamic: tuple[float, DynamicFlags] | None = None
 
     def check(self) -> None:
