@@ -9,6 +9,8 @@ from tinkex._extras import install_command
 
 INTERRUPTED = "Interrupted"
 """What is printed on stderr after Ctrl-C."""
+INTERRUPTED_STATUS = 128 + signal.SIGINT
+"""The exit status that shells expect after Ctrl-C."""
 
 
 def main() -> None:
@@ -20,7 +22,7 @@ def main() -> None:
         from tinkex.cli.app import cli
     except KeyboardInterrupt:
         print(INTERRUPTED, file=sys.stderr)
-        sys.exit(128 + signal.SIGINT)
+        sys.exit(INTERRUPTED_STATUS)
     except ModuleNotFoundError as error:
         if error.name not in ("click", "rich"):
             raise

@@ -9,7 +9,7 @@ from typing import IO, Any
 
 import click
 
-from tinkex.cli import INTERRUPTED
+from tinkex.cli import INTERRUPTED, INTERRUPTED_STATUS
 from tinkex.cli.output import plain
 from tinkex.errors import (
     APIConnectionError,
@@ -48,12 +48,12 @@ class BadInput(CallFailed):
 
 
 class Interrupted(click.ClickException):
-    """Ctrl-C, reported in one line on stderr, with the exit status 130 that shells expect after SIGINT."""
+    """Ctrl-C, reported in one line on stderr, with the exit status that shells expect."""
 
-    exit_code = 130  # 128 + SIGINT
+    exit_code = INTERRUPTED_STATUS
 
-    def __init__(self) -> None:
-        super().__init__(INTERRUPTED)
+    def __init__(self, message: str = INTERRUPTED) -> None:
+        super().__init__(message)
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the line."""

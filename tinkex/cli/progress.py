@@ -11,7 +11,7 @@ from typing import Any
 Update = Callable[[int, "int | None"], None]
 """A function that is called with the amount done and the whole amount, or None if that is unknown."""
 NotedUpdate = Callable[[int, "int | None", str], None]
-"""The same, with a note to show behind the bar."""
+"""An ``Update`` with a third argument: a note to show behind the bar."""
 
 SHOW_AFTER = 1.0
 """The bar appears after this many seconds."""

@@ -54,11 +54,14 @@ def list_(call: calls.Call, limit: int) -> None:
 
 
 def _summaries(client: RestClient, session_ids: Sequence[str]) -> dict[str, SessionSummary]:
-    """Return what the server's search says of these sessions: nothing on a server that has no search."""
+    """Return what the server's search says of these sessions: nothing on a server that has no search.
+
+    Both lists begin with the latest session. A page more than there are ids covers sessions that started meanwhile.
+    """
     missing = set(session_ids)
     found: dict[str, SessionSummary] = {}
     try:
-        for page in _pages(client, {}, 0):
+        for page in _pages(client, {}, len(session_ids) + PAGE):
             for summary in page:
                 if summary.session_id in missing:
                     missing.remove(summary.session_id)

@@ -7,12 +7,16 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tinkex.cli import call as calls
 from tinkex.cli.output import properties, show, size
 from tinkex.cli.progress import Update, progress
+
+if TYPE_CHECKING:
+    from tinkex.download.links import URLs
 
 
 @click.command("export-trace")
@@ -39,37 +43,29 @@ def export_trace(call: calls.Call, *, session_id: str, output: Path | None, url_
         target = output or Path(f"{session_id}.pftrace".replace("/", "_"))
         target.parent.mkdir(parents=True, exist_ok=True)
         with progress("downloading", in_bytes=True) as update:
-            _download(call, lambda: client.export_session_trace(session_id).result(), target, update)
+            _download(
+                call, lambda: {_TRACE: client.export_session_trace(session_id).result()}, target, update
+            )
     written = os.stat(target).st_size
     done = {"session_id": session_id, "destination": str(target), "file_size_bytes": written}
     show(call, done, properties("downloaded", {"session": session_id, "file": target, "size": size(written)}))
 
 
-def _download(call: calls.Call, ask: Callable[[], str], target: Path, update: Update) -> None:
+_TRACE = "trace"
+
+
+def _download(call: calls.Call, ask: Callable[[], URLs], target: Path, update: Update) -> None:
     """Write the file at the signed URL that ``ask`` gets to ``target``, which appears when it is complete."""
     from tinkex.download.fetch import Fetcher
+    from tinkex.download.links import Links
 
     fetcher = Fetcher(call.config())
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as work:
         try:
-            fetcher.fetch(_Link(ask), Path(work, "trace"), _Watch(update))
+            fetcher.fetch(Links(ask)[_TRACE], Path(work, _TRACE), _Watch(update))
         finally:
             fetcher.close()
-        os.replace(Path(work, "trace"), target)
-
-
-class _Link:
-    """The signed URL, which is asked for again when it has expired."""
-
-    def __init__(self, ask: Callable[[], str]) -> None:
-        self._ask = ask
-        self._url: str = ask()
-
-    def url(self) -> str:
-        return self._url
-
-    def renew(self, refused: str) -> None:
-        self._url = self._ask()
+        os.replace(Path(work, _TRACE), target)
 
 
 class _Watch:

@@ -12,9 +12,9 @@ from urllib.parse import quote
 import click
 
 from tinkex import metrics, recovery, tokenizers
-from tinkex.cli import saved
+from tinkex.cli import INTERRUPTED, saved
 from tinkex.cli.call import Call
-from tinkex.cli.failures import BadInput, CallFailed
+from tinkex.cli.failures import BadInput, CallFailed, Interrupted
 from tinkex.cli.output import plain, show, usage_document
 from tinkex.cli.plot import area_plot
 from tinkex.cli.progress import noted_progress
@@ -63,7 +63,7 @@ class Job:
         self._trackers: list[trackers.Tracker] = []
 
     def run(self) -> None:
-        """Train, and show what came of it. Raises ``SystemExit`` with status 130 on Ctrl-C."""
+        """Train, and show what came of it. Raises ``Interrupted`` on Ctrl-C."""
         options = self._options
         data = self._read()
         plan, schedule = self._planned(data)
@@ -127,8 +127,7 @@ class Job:
         except KeyboardInterrupt:
             kept = run.checkpoint
             what = "nothing was saved yet" if kept is None else f"saved up to step {kept.step}: {kept.path}"
-            click.echo(f"\nInterrupted; {what}. The same command goes on from there.", err=True)
-            raise SystemExit(130) from None
+            raise Interrupted(f"\n{INTERRUPTED}; {what}. The same command goes on from there.") from None
 
     def _saved(self, run: recovery.Run) -> dict[str, Any]:
         """Save the model of ``run`` under its name: once to sample from, and once to go on training."""
