@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ HELD = 0.05
 """Seconds that a poll is held while the capacity is paused."""
 
 
-class Faults:
+class Faults(ABC):
     """Faults on command.
 
     An endpoint is the last word of its path, such as ``asample``, ``forward_backward``, ``optim_step``,
@@ -34,9 +35,9 @@ class Faults:
 
     _rules: Rules
 
+    @abstractmethod
     def _refuse_unknown_model(self, name: str) -> None:
         """Raise ``InputError`` if no model, base model or sampler has this name."""
-        raise NotImplementedError
 
     def on(self, endpoint: str, reply: Scripted, *, times: int | None = None, model: object = None) -> Fault:
         """Answer requests with ``reply``: see ``tinkex.testing.replies``.

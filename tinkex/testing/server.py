@@ -132,7 +132,7 @@ class TinkerServer(Faults):
 
     @property
     def base_url(self) -> str:
-        """The same as ``url``."""
+        """The base URL under the name that it has in ``LocalServer`` and ``Config``; see ``url``."""
         return self.url
 
     @property

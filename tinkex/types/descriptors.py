@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from typing import Any
 
 
@@ -28,7 +29,7 @@ class OwnList:
         instance.__dict__[self._name] = tuple(value) if isinstance(value, list) else value
 
 
-class Made:
+class Made(ABC):
     """The base class of descriptors that make the value of a dataclass field at each access."""
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -39,6 +40,6 @@ class Made:
             raise AttributeError(self.name)  # tells ``dataclass`` that the field has no default
         return self.make(instance)
 
+    @abstractmethod
     def make(self, instance: Any) -> Any:
         """Return the value."""
-        raise NotImplementedError

@@ -67,4 +67,4 @@ class APIResponse(Generic[R]):
 
 
 class AsyncAPIResponse(APIResponse[R]):
-    """The same for code that runs on an event loop."""
+    """An ``APIResponse`` under the name that the official asynchronous client has for it."""

@@ -89,7 +89,7 @@ class BaseModel:
 
 
 base_model: Callable[..., BaseModel] = lru_cache(maxsize=8)(BaseModel)
-"""The same as ``BaseModel``, which is made once in a process for each vocabulary size."""
+"""Returns the ``BaseModel`` for a vocabulary size. It is made once and shared, because it never changes."""
 
 
 class AdaptedModel:

@@ -66,7 +66,7 @@ class Level:
         return logprobs
 
     def only(self, positions: Ints) -> Level:
-        """The same for a part of the positions, which are given in ascending order."""
+        """The softmax of this level at some of the positions only, which are given in ascending order."""
         new_rows = np.full(len(self.places), -1)
         new_rows[positions] = np.arange(len(positions))
         kept = np.flatnonzero(new_rows[self.rows] >= 0)
