@@ -50,7 +50,7 @@ def _pass(work: dict[str, Any], *, forward_only: bool) -> Body:
 def _typed(name: str, value: Any) -> Any:
     try:
         if name == "prompt":
-            return _model_input(value)
+            return types.ModelInput.model_validate(value)
         if name == "sampling_params":
             return types.SamplingParams(**value)
         if name == "adam_params":
@@ -58,7 +58,7 @@ def _typed(name: str, value: Any) -> Any:
         if name == "lora_config":
             return types.LoraConfig.from_dict(value)
         if name == "work":
-            return {**value, "data": [_datum(each) for each in value["data"]]}
+            return {**value, "data": [types.Datum.model_validate(each) for each in value["data"]]}
     except (ValueError, KeyError, TypeError, AttributeError):
         return value
     return _plain(value)
@@ -68,25 +68,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return Body({name: _plain(each) for name, each in value.items()})
     return [_plain(each) for each in value] if isinstance(value, list) else value
-
-
-def _datum(datum: dict[str, Any]) -> types.Datum:
-    tensors = {name: types.TensorData(**tensor) for name, tensor in datum["loss_fn_inputs"].items()}
-    return types.Datum(_model_input(datum["model_input"]), tensors)
-
-
-_CHUNKS: Mapping[str, Any] = {
-    "encoded_text": types.EncodedTextChunk,
-    "image": types.ImageChunk,
-    "image_asset_pointer": types.ImageAssetPointerChunk,
-    "dmel": types.DmelChunk,
-}
-
-
-def _model_input(value: dict[str, Any]) -> types.ModelInput:
-    return types.ModelInput(
-        [_CHUNKS[chunk.get("type", "encoded_text")](**chunk) for chunk in value["chunks"]]
-    )
 
 
 def _from_proto(message: pb.ForwardBackwardRequest) -> Body:
