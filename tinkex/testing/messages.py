@@ -10,6 +10,7 @@ from tinkex import types
 from tinkex.testing.requests import Body
 from tinkex.types.checks import unpack
 from tinkex.wire import messages_pb2 as pb
+from tinkex.wire.proto_codec import read_loss_config
 
 _TENSOR_DTYPES: Mapping[int, types.TensorDtype] = {pb.DTYPE_FLOAT32: "float32", pb.DTYPE_INT64: "int64"}
 
@@ -71,13 +72,10 @@ def _plain(value: Any) -> Any:
 
 
 def _from_proto(message: pb.ForwardBackwardRequest) -> Body:
-    config: dict[str, float | str] = dict(message.loss_fn_config)
-    for name, value in message.loss_fn_config_v2.items():
-        config[name] = value.text if value.WhichOneof("value") == "text" else value.number
     work = {
         "data": [_proto_datum(each) for each in message.data],
         "loss_fn": message.loss_fn,
-        "loss_fn_config": config or None,
+        "loss_fn_config": read_loss_config(message) or None,
     }
     fields = _pass(work, forward_only=message.forward_only)
     return Body(model_id=message.model_id, seq_id=message.seq_id, **fields)

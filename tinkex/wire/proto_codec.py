@@ -88,6 +88,14 @@ def encode_forward_backward(
     return b"".join([message.SerializeToString(deterministic=True), *parts])
 
 
+def read_loss_config(message: pb.ForwardBackwardRequest) -> dict[str, float | str]:
+    """Return the settings of the loss in a request: those that only the newer of its two maps can hold, too."""
+    config: dict[str, float | str] = dict(message.loss_fn_config)
+    for name, value in message.loss_fn_config_v2.items():
+        config[name] = value.text if value.WhichOneof("value") == "text" else value.number
+    return config
+
+
 def decode_sample(content: bytes) -> SampleResponse:
     """Read the result of a sample request. Raises ``APIResponseValidationError`` if it is not valid."""
     return decode("sample result", _read_sample, content)

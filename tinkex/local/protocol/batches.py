@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from google.protobuf.message import DecodeError
 
 from tinkex.local.model.batch import Batch, make_batch
@@ -12,6 +10,7 @@ from tinkex.local.protocol.fields import Fields
 from tinkex.local.protocol.refused import Refused
 from tinkex.local.protocol.tensors import json_tensor, json_tokens, proto_tensor, proto_tokens
 from tinkex.wire import messages_pb2 as pb
+from tinkex.wire.proto_codec import read_loss_config
 
 
 def batch_from_proto(body: bytes) -> Batch:
@@ -27,9 +26,6 @@ def batch_from_proto(body: bytes) -> Batch:
         raise Refused(400, f"the body is not a ForwardBackwardRequest: {error}") from None
     if message.seq_id < 0:
         raise Refused(422, f"seq_id: must be at least 1, is {message.seq_id}")
-    config: dict[str, Any] = dict(message.loss_fn_config)
-    for key, value in message.loss_fn_config_v2.items():
-        config[key] = value.text if value.WhichOneof("value") == "text" else value.number
     for i, datum in enumerate(message.data):
         _check_provenance(message.loss_fn, i, known=bool(datum.loss_fn_input_spans))
     data = [
@@ -45,7 +41,7 @@ def batch_from_proto(body: bytes) -> Batch:
         message.seq_id or None,
         data,
         message.loss_fn,
-        config,
+        read_loss_config(message),
         forward_only=message.forward_only,
     )
 
